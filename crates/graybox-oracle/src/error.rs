@@ -1,0 +1,69 @@
+//! Reasons, one per thing a caller could do about it.
+
+/// Why one row has no outcome. The other rows of the batch are not affected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// The pair (x, u) lies outside the oracle's domain.
+    #[error("the oracle is not defined at this context and action")]
+    Invalid,
+    /// The oracle tried and reported that it could not answer.
+    #[error("the oracle failed: {0}")]
+    Failed(String),
+    /// No answer within the time limit.
+    #[error("the oracle did not answer within its time limit")]
+    TimedOut,
+    /// The program or server behind the oracle died while it held this row.
+    #[error("the oracle died: {0}")]
+    Crashed(String),
+    /// The answer could not be used: wrong width, not finite, or not in the protocol.
+    #[error("the oracle's answer cannot be used: {0}")]
+    Malformed(String),
+    /// The run was stopped before the oracle was given this row. Nothing was paid for it.
+    #[error("the run was stopped before this call was made")]
+    Cancelled,
+}
+
+/// Rows that do not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShapeError {
+    /// A flat buffer that is not a whole number of rows.
+    #[error("{len} values do not make whole rows of width {width}")]
+    NotWholeRows {
+        /// Values in the buffer.
+        len: usize,
+        /// Width of a row.
+        width: usize,
+    },
+    /// A row of the wrong width.
+    #[error("row has {found} values, expected {expected}")]
+    Width {
+        /// Values the row has.
+        found: usize,
+        /// Values it should have.
+        expected: usize,
+    },
+    /// Contexts and actions in different numbers.
+    #[error("{x} contexts but {u} actions: a query needs one of each")]
+    Unpaired {
+        /// Number of contexts.
+        x: usize,
+        /// Number of actions.
+        u: usize,
+    },
+}
+
+/// Calls that cannot be paid for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BudgetError {
+    /// A budget of no calls at all.
+    #[error("a budget of 0 oracle calls cannot train anything: allow at least 1 call")]
+    Zero,
+    /// More rows asked than are left. None of them was evaluated.
+    #[error("{asked} oracle calls asked for but only {left} are left of the budget")]
+    Exceeded {
+        /// Rows in the refused batch.
+        asked: u64,
+        /// Calls that are left.
+        left: u64,
+    },
+}

@@ -1,0 +1,33 @@
+//! The black box: functions `F(x, u) → y` that can be called but not differentiated.
+//!
+//! An [`Oracle`] answers rows of [`Queries`] with one [`Outcome`] each; a row that fails is an error in
+//! its own place and the others stand. [`FnOracle`] wraps a closure,
+//! speaks JSON lines, and [`Metered`] counts every call against a [`Budget`].
+//!
+//! This crate knows nothing of neural networks or devices: a black box lives on the host, in `f64`.
+//!
+//! ```
+//! use graybox_oracle::{Budget, Dims, FnOracle, Metered, Queries, Rows};
+//!
+//! let ball = FnOracle::new(Dims::new(1, 1, 1), |x, u| [u[0].sin() - x[0]]);
+//! let mut metered = Metered::new(ball, Budget::new(10)?);
+//!
+//! let x = Rows::from_vec(1, vec![0.0, 0.5])?;
+//! let u = Rows::from_vec(1, vec![0.0, 0.0])?;
+//! let outcomes = metered.evaluate(Queries::new(&x, &u)?)?;
+//! assert_eq!(outcomes, vec![Ok(vec![0.0]), Ok(vec![-0.5])]);
+//! assert_eq!(metered.calls(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod closure;
+mod error;
+mod metered;
+mod oracle;
+mod rows;
+
+pub use closure::{FnOracle, IntoOutcome};
+pub use error::{BudgetError, RowError, ShapeError};
+pub use metered::{Budget, Metered};
+pub use oracle::{Dims, Oracle, Outcome};
+pub use rows::{Queries, Rows};

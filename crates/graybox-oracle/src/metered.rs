@@ -1,0 +1,243 @@
+//! The one gate to an oracle: every call is charged here, and every answer checked.
+
+use std::time::Instant;
+
+use crate::{BudgetError, Dims, Oracle, Outcome, Queries, RowError};
+
+/// How many oracle calls may be made. Never zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget(u64);
+
+impl Budget {
+    /// Allows this many calls.
+    ///
+    /// # Errors
+    /// If `calls` is zero.
+    pub fn new(calls: u64) -> Result<Self, BudgetError> {
+        if calls == 0 {
+            return Err(BudgetError::Zero);
+        }
+        Ok(Self(calls))
+    }
+
+    /// The number of calls.
+    pub fn calls(self) -> u64 {
+        self.0
+    }
+}
+
+/// An oracle with a meter on it. Nothing else calls [`Oracle::evaluate`].
+///
+/// One call is one row. Calls charged are calls the oracle saw, failures included; a batch the budget
+/// cannot pay for is refused whole, before any of it is evaluated. What comes back is checked: a wrong
+/// width or a value that is not finite is a failed row.
+pub struct Metered {
+    oracle: Box<dyn Oracle>,
+    budget: Budget,
+    calls: u64,
+    failed: u64,
+    scored: u64,
+    seconds: f64,
+}
+
+impl Metered {
+    /// Puts a meter on an oracle.
+    pub fn new(oracle: impl Oracle + 'static, budget: Budget) -> Self {
+        Self {
+            oracle: Box::new(oracle),
+            budget,
+            calls: 0,
+            failed: 0,
+            scored: 0,
+            seconds: 0.0,
+        }
+    }
+
+    /// The oracle's widths.
+    pub fn dims(&self) -> Dims {
+        self.oracle.dims()
+    }
+
+    /// Evaluates every row, charging one call for each.
+    ///
+    /// # Errors
+    /// If fewer calls are left than rows are asked; nothing is evaluated then.
+    pub fn evaluate(&mut self, queries: Queries<'_>) -> Result<Vec<Outcome>, BudgetError> {
+        let asked = queries.len() as u64;
+        if asked > self.left() {
+            return Err(BudgetError::Exceeded {
+                asked,
+                left: self.left(),
+            });
+        }
+        let outcomes = self.ask(queries);
+        for outcome in &outcomes {
+            match outcome {
+                Err(RowError::Cancelled) => continue,
+                Err(_) => self.failed += 1,
+                Ok(_) => {}
+            }
+            self.calls += 1;
+        }
+        Ok(outcomes)
+    }
+
+    /// Evaluates every row for a score that no algorithm sees. Free of charge, and counted apart in
+    /// [`scored`](Self::scored).
+    pub fn score(&mut self, queries: Queries<'_>) -> Vec<Outcome> {
+        let outcomes = self.ask(queries);
+        self.scored += outcomes.len() as u64;
+        outcomes
+    }
+
+    fn ask(&mut self, queries: Queries<'_>) -> Vec<Outcome> {
+        let start = Instant::now();
+        let mut outcomes = self.oracle.evaluate(queries);
+        self.seconds += start.elapsed().as_secs_f64();
+
+        // An oracle that lost count cannot say which answer belongs to which row.
+        if outcomes.len() != queries.len() {
+            let reason = format!("{} answers to {} rows", outcomes.len(), queries.len());
+            return vec![Err(RowError::Malformed(reason)); queries.len()];
+        }
+        let d_y = self.oracle.dims().y;
+        for outcome in &mut outcomes {
+            if let Ok(y) = outcome
+                && let Some(reason) = fault(y, d_y)
+            {
+                *outcome = Err(RowError::Malformed(reason));
+            }
+        }
+        outcomes
+    }
+
+    /// The budget as it was granted.
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// Calls charged so far.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Calls that may still be made.
+    pub fn left(&self) -> u64 {
+        self.budget.0.saturating_sub(self.calls)
+    }
+
+    /// Charged calls that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    /// Rows evaluated for scores only, never charged.
+    pub fn scored(&self) -> u64 {
+        self.scored
+    }
+
+    /// Seconds spent waiting for the oracle.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+}
+
+/// What is wrong with an outcome, if anything.
+fn fault(y: &[f64], d_y: usize) -> Option<String> {
+    if y.len() != d_y {
+        let n = y.len();
+        return Some(format!(
+            "oracle returned {n} values for a row, expected d_y = {d_y}"
+        ));
+    }
+    let dim = y.iter().position(|value| !value.is_finite())?;
+    Some(format!(
+        "outcome {dim} is {}, expected a finite number",
+        y[dim]
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FnOracle, Rows};
+
+    fn rows(values: &[f64]) -> Rows {
+        Rows::from_vec(1, values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_batch_the_budget_cannot_pay_for_is_refused_whole() {
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
+        let mut metered = Metered::new(oracle, Budget::new(3).unwrap());
+        let x = rows(&[0.0, 0.0]);
+        assert!(metered.evaluate(Queries::new(&x, &x).unwrap()).is_ok());
+        assert_eq!(
+            metered.evaluate(Queries::new(&x, &x).unwrap()),
+            Err(BudgetError::Exceeded { asked: 2, left: 1 })
+        );
+        assert_eq!((metered.calls(), metered.left()), (2, 1));
+    }
+
+    #[test]
+    fn failures_are_charged_and_counted() {
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| {
+            if u[0] > 0.0 {
+                Ok([u[0]])
+            } else {
+                Err(RowError::Invalid)
+            }
+        });
+        let mut metered = Metered::new(oracle, Budget::new(9).unwrap());
+        let (x, u) = (rows(&[0.0, 0.0]), rows(&[1.0, -1.0]));
+        let outcomes = metered.evaluate(Queries::new(&x, &u).unwrap()).unwrap();
+        assert_eq!(outcomes, vec![Ok(vec![1.0]), Err(RowError::Invalid)]);
+        assert_eq!((metered.calls(), metered.failed()), (2, 1));
+    }
+
+    #[test]
+    fn what_is_not_finite_or_not_as_wide_is_a_failed_row() {
+        let oracle = FnOracle::new(Dims::new(1, 1, 2), |_, u| {
+            if u[0] > 0.0 {
+                vec![f64::NAN, 0.0]
+            } else {
+                vec![1.0]
+            }
+        });
+        let mut metered = Metered::new(oracle, Budget::new(9).unwrap());
+        let (x, u) = (rows(&[0.0, 0.0]), rows(&[1.0, -1.0]));
+        let outcomes = metered.evaluate(Queries::new(&x, &u).unwrap()).unwrap();
+        assert_eq!(
+            outcomes,
+            vec![
+                Err(RowError::Malformed(
+                    "outcome 0 is NaN, expected a finite number".into()
+                )),
+                Err(RowError::Malformed(
+                    "oracle returned 1 values for a row, expected d_y = 2".into()
+                )),
+            ]
+        );
+        assert_eq!(metered.failed(), 2);
+    }
+
+    #[test]
+    fn rows_never_sent_are_not_charged() {
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, _| {
+            Err::<[f64; 1], _>(RowError::Cancelled)
+        });
+        let mut metered = Metered::new(oracle, Budget::new(1).unwrap());
+        let x = rows(&[0.0]);
+        metered.evaluate(Queries::new(&x, &x).unwrap()).unwrap();
+        assert_eq!((metered.calls(), metered.failed()), (0, 0));
+    }
+
+    #[test]
+    fn scores_are_counted_apart() {
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
+        let mut metered = Metered::new(oracle, Budget::new(1).unwrap());
+        let x = rows(&[0.0, 1.0]);
+        metered.score(Queries::new(&x, &x).unwrap());
+        assert_eq!((metered.calls(), metered.scored()), (0, 2));
+    }
+}
