@@ -1,0 +1,106 @@
+//! The `--device` flag.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+
+/// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `cuda` or `cuda:1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceName {
+    /// burn's CPU backend in pure Rust; the default.
+    Flex,
+    /// The older CPU backend.
+    NdArray,
+    /// Whatever graphics API the machine offers.
+    Wgpu,
+    /// Vulkan and nothing else.
+    Vulkan,
+    /// An NVIDIA card, by index.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceName {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Ok(match name {
+            "flex" => Self::Flex,
+            "ndarray" => Self::NdArray,
+            "wgpu" => Self::Wgpu,
+            "vulkan" => Self::Vulkan,
+            "cuda" => Self::Cuda(0),
+            _ => match name.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(index)) => Self::Cuda(index),
+                _ => bail!(
+                    "no device {name:?}: expected flex, ndarray, wgpu, vulkan, cuda or cuda:N"
+                ),
+            },
+        })
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flex => f.write_str("flex"),
+            Self::NdArray => f.write_str("ndarray"),
+            Self::Wgpu => f.write_str("wgpu"),
+            Self::Vulkan => f.write_str("vulkan"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+impl DeviceName {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// If it was not compiled in; the message names the feature that is missing.
+    pub fn open(&self) -> Result<Device> {
+        match self {
+            #[cfg(feature = "flex")]
+            Self::Flex => Ok(Device::flex()),
+            #[cfg(feature = "ndarray")]
+            #[expect(deprecated, reason = "kept as an option as long as burn keeps it")]
+            Self::NdArray => Ok(Device::ndarray()),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => Ok(Device::cuda(*index)),
+            #[cfg(not(all(
+                feature = "flex",
+                feature = "ndarray",
+                feature = "wgpu",
+                feature = "vulkan",
+                feature = "cuda"
+            )))]
+            missing => {
+                let feature = missing.to_string();
+                let feature = feature.split(':').next().unwrap_or_default();
+                bail!(
+                    "device {missing} was not compiled in: build again with `--features {feature}`"
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_shown() {
+        for name in ["flex", "ndarray", "wgpu", "vulkan", "cuda:0", "cuda:3"] {
+            assert_eq!(name.parse::<DeviceName>().unwrap().to_string(), name);
+        }
+        assert_eq!("cuda".parse::<DeviceName>().unwrap(), DeviceName::Cuda(0));
+        for name in ["", "gpu", "cuda:", "cuda:x", "cuda:-1"] {
+            assert!(name.parse::<DeviceName>().is_err(), "{name:?}");
+        }
+    }
+}

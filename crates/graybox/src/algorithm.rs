@@ -1,0 +1,162 @@
+//! What trains a policy, and the registry of what there is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::prelude::*;
+use graybox_model::{Layout, ModelError, Policy, Surrogate};
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+
+use crate::snapshot::Snapshot;
+use crate::{
+    Batch, ConfigError, Probe, Problem, RoundReport, SnapshotError, StepError, Student, TrainError,
+};
+
+mod finite_difference;
+mod joint;
+
+pub use finite_difference::{FiniteDifference, FiniteDifferenceConfig, Scheme};
+pub use joint::{Joint, JointConfig, Routing};
+
+/// A way to train a policy through an oracle.
+pub trait Algorithm<P: Policy>: Send {
+    /// What it costs and what it promises.
+    fn facts(&self) -> Facts;
+
+    /// Calls that a round on `n` rows makes at most. The trainer shrinks the last batch to what is left.
+    fn calls(&self, n: usize) -> u64;
+
+    /// One round: ask the oracle through the probe, then improve the student. One update or many is the
+    /// algorithm's choice.
+    ///
+    /// # Errors
+    /// If the oracle could not be asked or training has diverged.
+    fn round(
+        &mut self,
+        student: &mut Student<P>,
+        batch: &Batch,
+        probe: &mut Probe<'_>,
+    ) -> Result<RoundReport, StepError>;
+
+    /// The surrogate it has trained, if it trains one.
+    fn surrogate(&self) -> Option<Box<dyn TrainedSurrogate>> {
+        None
+    }
+
+    /// Saves everything that a resumed run needs to go on as if it had never stopped.
+    ///
+    /// # Errors
+    /// If something cannot be encoded.
+    fn save(&self, snapshot: &mut Snapshot) -> Result<(), SnapshotError>;
+
+    /// Restores what [`save`](Self::save) saved.
+    ///
+    /// # Errors
+    /// If the snapshot is of another configuration.
+    fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError>;
+}
+
+/// A surrogate of any kind, as an algorithm left it.
+pub trait TrainedSurrogate {
+    /// Predicts outcomes, without gradients.
+    ///
+    /// # Shapes
+    /// `[batch, d_x]`, `[batch, d_u]` → `[batch, d_y]`
+    fn predict(&self, x: Tensor<2>, u: Tensor<2>) -> Tensor<2>;
+
+    /// Writes its weights as safetensors.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    fn save_weights(&self, path: &Path, layout: Layout) -> Result<(), ModelError>;
+}
+
+impl<S: Surrogate> TrainedSurrogate for S {
+    fn predict(&self, x: Tensor<2>, u: Tensor<2>) -> Tensor<2> {
+        self.valid().forward(x, u)
+    }
+
+    fn save_weights(&self, path: &Path, layout: Layout) -> Result<(), ModelError> {
+        graybox_model::save_weights(self, path, layout)
+    }
+}
+
+/// Makes policies of one kind with different weights.
+pub type PolicyFactory<P> = Arc<dyn Fn(&mut StdRng) -> P + Send + Sync>;
+
+/// What an algorithm costs and what it promises.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The name it is chosen by.
+    pub name: &'static str,
+    /// Oracle calls for each row of a batch.
+    pub calls_per_row: u64,
+    /// What its steps follow.
+    pub estimates: &'static str,
+    /// How that differs from the gradient of the true loss.
+    pub bias: &'static str,
+}
+
+/// Every algorithm by its name, with its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum AlgorithmConfig {
+    /// Policy and surrogate trained at once.
+    Joint(JointConfig),
+    /// Differences of the oracle chained into backpropagation.
+    FiniteDifference(FiniteDifferenceConfig),
+}
+
+impl Default for AlgorithmConfig {
+    fn default() -> Self {
+        Self::Joint(JointConfig::default())
+    }
+}
+
+impl AlgorithmConfig {
+    /// One of each, with its default settings.
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self::Joint(JointConfig::default()),
+            Self::FiniteDifference(FiniteDifferenceConfig::default()),
+        ]
+    }
+
+    /// The name it is chosen by.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Joint(_) => joint::NAME,
+            Self::FiniteDifference(_) => finite_difference::NAME,
+        }
+    }
+
+    /// Whether every setting is within its meaning.
+    ///
+    /// # Errors
+    /// Names the setting that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Self::Joint(config) => config.check(),
+            Self::FiniteDifference(config) => config.check(),
+        }
+    }
+
+    /// Builds the algorithm for a problem. `new_policy` makes further policies like the one trained, for
+    /// algorithms that train several side by side.
+    ///
+    /// # Errors
+    /// If a setting is outside its meaning.
+    pub fn init<P: Policy>(
+        &self,
+        problem: &Problem,
+        new_policy: &PolicyFactory<P>,
+    ) -> Result<Box<dyn Algorithm<P>>, TrainError> {
+        let _ = new_policy;
+        self.check()?;
+        Ok(match self {
+            Self::Joint(config) => Box::new(Joint::new(config.clone(), problem)),
+            Self::FiniteDifference(config) => Box::new(FiniteDifference::new(*config, problem)),
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! The rows of one round.
+
+use std::sync::Arc;
+
+use burn::prelude::*;
+use graybox_oracle::Rows;
+
+use crate::{Dataset, bridge};
+
+/// The data set on the host and, uploaded once, on the device.
+#[derive(Debug, Clone)]
+pub struct DeviceData {
+    host: Arc<Dataset>,
+    x: Tensor<2>,
+    target: Tensor<2>,
+}
+
+impl DeviceData {
+    /// Uploads a data set.
+    pub fn new(data: Dataset, device: &Device) -> Self {
+        let device = device.clone().without_autodiff();
+        Self {
+            x: bridge::upload(data.x(), &device),
+            target: bridge::upload(data.target(), &device),
+            host: Arc::new(data),
+        }
+    }
+
+    /// The rows on the host.
+    pub fn host(&self) -> &Dataset {
+        &self.host
+    }
+
+    /// All contexts, `[n, d_x]`, on the plain (non-autodiff) device.
+    pub fn x(&self) -> &Tensor<2> {
+        &self.x
+    }
+
+    /// All targets, `[n, d_y]`, on the plain device.
+    pub fn target(&self) -> &Tensor<2> {
+        &self.target
+    }
+
+    /// The rows at these indices.
+    pub fn batch(&self, index: Vec<usize>) -> Batch {
+        let device = self.x.device();
+        let rows = bridge::upload_index(&index, &device);
+        Batch {
+            x: self.x.clone().select(0, rows.clone()),
+            target: self.target.clone().select(0, rows),
+            x_rows: self.host.x().select(&index),
+            target_rows: self.host.target().select(&index),
+            index,
+        }
+    }
+}
+
+/// Training rows, on the device and on the host.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Which rows of the data set these are.
+    pub index: Vec<usize>,
+    /// Contexts, `[n, d_x]`, on the plain device.
+    pub x: Tensor<2>,
+    /// Targets, `[n, d_y]`, on the plain device.
+    pub target: Tensor<2>,
+    /// Contexts on the host.
+    pub x_rows: Rows,
+    /// Targets on the host.
+    pub target_rows: Rows,
+}
+
+impl Batch {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+}

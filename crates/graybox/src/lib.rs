@@ -1,0 +1,39 @@
+//! Train a neural network through a function that can be called but not differentiated.
+
+pub mod algorithm;
+mod batch;
+mod bridge;
+mod dataset;
+mod diagnose;
+mod error;
+mod objective;
+mod observe;
+mod probe;
+mod problem;
+mod replay;
+mod seed;
+mod snapshot;
+mod stop;
+mod student;
+pub mod testing;
+mod trainer;
+
+pub use algorithm::{Algorithm, AlgorithmConfig, Facts};
+pub use batch::{Batch, DeviceData};
+pub use dataset::Dataset;
+pub use diagnose::{Diagnosis, diagnose};
+pub use error::{ConfigError, DataError, SnapshotError, StepError, TrainError};
+pub use objective::{Objective, SquaredError};
+pub use observe::{History, Observer, Progress, RoundReport, Silent};
+pub use probe::{Measured, Probe};
+pub use problem::Problem;
+pub use replay::{Replay, Replayed};
+pub use snapshot::Snapshot;
+pub use stop::Stop;
+pub use student::{LearningRate, Student};
+pub use trainer::{Ending, RunReport, TrainConfig, Trainer};
+
+#[doc(no_inline)]
+pub use graybox_model as model;
+#[doc(no_inline)]
+pub use graybox_oracle as oracle;

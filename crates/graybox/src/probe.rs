@@ -1,0 +1,183 @@
+//! How an algorithm asks the oracle.
+
+use burn::prelude::*;
+use graybox_model::HeadConfig;
+use graybox_oracle::{Metered, Outcome, Queries, Rows};
+use rand::rngs::StdRng;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::{Batch, Objective, StepError, Stop, bridge};
+
+/// An algorithm's only access to the oracle, to randomness and to the objective.
+///
+/// Every row asked through it is charged.
+pub struct Probe<'a> {
+    pub(crate) metered: &'a mut Metered,
+    pub(crate) objective: &'a dyn Objective,
+    pub(crate) actions: &'a HeadConfig,
+    pub(crate) rng: &'a mut StdRng,
+    pub(crate) device: &'a Device,
+    pub(crate) stop: &'a Stop,
+}
+
+impl Probe<'_> {
+    /// Asks for the outcomes of one action per row of the batch.
+    ///
+    /// # Shapes
+    /// `u`: `[batch, d_u]`
+    ///
+    /// # Errors
+    /// If the budget does not cover the batch, or an action is not finite.
+    pub fn ask(&mut self, batch: &Batch, u: Tensor<2>) -> Result<Measured, StepError> {
+        self.explore(batch, u, 0.0)
+    }
+
+    /// Asks at `u + sigma · scale · N(0, 1)`, kept within the bounds of the actions. The scale is that of
+    /// the actions, so `sigma` has no unit.
+    ///
+    /// # Shapes
+    /// `u`: `[batch, d_u]`
+    ///
+    /// # Errors
+    /// If the budget does not cover the batch, or an action is not finite.
+    pub fn explore(
+        &mut self,
+        batch: &Batch,
+        u: Tensor<2>,
+        sigma: f64,
+    ) -> Result<Measured, StepError> {
+        let mut u = self.download_actions(batch, u)?;
+        if sigma > 0.0 {
+            let affine = self.actions.affine();
+            for row_idx in 0..u.len() {
+                for (value, scale) in u.row_mut(row_idx).iter_mut().zip(affine.scale()) {
+                    let noise: f64 = StandardNormal.sample(self.rng);
+                    *value += sigma * scale * noise;
+                }
+            }
+            self.clip(&mut u);
+        }
+        self.measure(batch, u)
+    }
+
+    /// Asks for the outcomes of given actions, one per row of the batch.
+    ///
+    /// # Errors
+    /// If the budget does not cover the batch, or the rows do not fit.
+    pub fn measure(&mut self, batch: &Batch, u: Rows) -> Result<Measured, StepError> {
+        let outcomes = self.ask_rows(&batch.x_rows, &u)?;
+        let d_y = self.metered.dims().y;
+        let parcel = bridge::upload_answers(&u, &outcomes, d_y, self.device);
+        let answered = outcomes.iter().flatten().count();
+        let losses = (outcomes.iter().zip(batch.target_rows.iter()))
+            .filter_map(|(y, target)| Some(self.objective.value(y.as_ref().ok()?, target)));
+        let loss = (answered > 0).then(|| losses.sum::<f64>() / answered as f64);
+        Ok(Measured {
+            u: parcel.u,
+            y: parcel.y,
+            weight: parcel.weight,
+            loss,
+            answered,
+            u_rows: u,
+            outcomes,
+        })
+    }
+
+    /// Asks about any rows, on the host. For probes that are not one action per training row.
+    ///
+    /// # Errors
+    /// If the budget does not cover the rows, or contexts and actions differ in number.
+    pub fn ask_rows(&mut self, x: &Rows, u: &Rows) -> Result<Vec<Outcome>, StepError> {
+        Ok(self.metered.evaluate(Queries::new(x, u)?)?)
+    }
+
+    /// Brings the policy's actions to the host.
+    ///
+    /// # Errors
+    /// If one is not finite.
+    pub fn download_actions(&self, batch: &Batch, u: Tensor<2>) -> Result<Rows, StepError> {
+        let u = bridge::download(u.without_autodiff());
+        for (row, values) in batch.index.iter().zip(u.iter()) {
+            if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
+                return Err(StepError::Diverged { row: *row, value });
+            }
+        }
+        Ok(u)
+    }
+
+    /// Reads scalars of the device, all in one transfer.
+    pub fn read<const N: usize>(&self, scalars: [Tensor<1>; N]) -> [f64; N] {
+        bridge::read(scalars)
+    }
+
+    /// Takes row numbers to the device.
+    pub fn upload_index(&self, index: &[usize]) -> Tensor<1, Int> {
+        bridge::upload_index(index, self.device)
+    }
+
+    /// Takes host rows to the device.
+    pub fn upload(&self, rows: &Rows) -> Tensor<2> {
+        bridge::upload(rows, self.device)
+    }
+
+    fn clip(&self, u: &mut Rows) {
+        let Some((low, high)) = self.actions.bounds() else {
+            return;
+        };
+        for row_idx in 0..u.len() {
+            for ((value, low), high) in u.row_mut(row_idx).iter_mut().zip(&low).zip(&high) {
+                *value = value.clamp(*low, *high);
+            }
+        }
+    }
+
+    /// The loss to be minimised.
+    pub fn objective(&self) -> &dyn Objective {
+        self.objective
+    }
+
+    /// What actions may be, and the scale on which they matter.
+    pub fn actions(&self) -> &HeadConfig {
+        self.actions
+    }
+
+    /// The run's source of randomness.
+    pub fn rng(&mut self) -> &mut StdRng {
+        self.rng
+    }
+
+    /// Calls that may still be made.
+    pub fn left(&self) -> u64 {
+        self.metered.left()
+    }
+
+    /// The share of the budget that is spent, in `[0, 1]`.
+    pub fn progress(&self) -> f64 {
+        self.metered.calls() as f64 / self.metered.budget().calls() as f64
+    }
+
+    /// Whether the run has been asked to stop. Long inner loops look at it.
+    pub fn stopped(&self) -> bool {
+        self.stop.is_set()
+    }
+}
+
+/// What one oracle batch brought back.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Actions as they were asked, exploration included, `[batch, d_u]`.
+    pub u: Tensor<2>,
+    /// Outcomes, `[batch, d_y]`; zeros where there are none.
+    pub y: Tensor<2>,
+    /// `[batch]`: 0 for a failed row, equal shares of 1 for the others, so that a weighted sum over rows
+    /// is the mean over those that count.
+    pub weight: Tensor<1>,
+    /// Mean loss of the answered rows; none if every row failed.
+    pub loss: Option<f64>,
+    /// Rows that were answered.
+    pub answered: usize,
+    /// The actions on the host.
+    pub u_rows: Rows,
+    /// The outcomes on the host.
+    pub outcomes: Vec<Outcome>,
+}

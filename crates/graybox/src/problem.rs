@@ -1,0 +1,122 @@
+//! What is to be solved, apart from how.
+
+use std::sync::Arc;
+
+use burn::prelude::*;
+use graybox_model::{Affine, HeadConfig, MlpConfig, MlpPolicyConfig, MlpSurrogateConfig};
+use graybox_oracle::Dims;
+
+use crate::{Dataset, DeviceData, Objective, SquaredError, TrainError};
+
+/// Data, actions and objective, on a device: everything an algorithm may know besides the oracle.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    dims: Dims,
+    data: DeviceData,
+    actions: HeadConfig,
+    objective: Arc<dyn Objective>,
+    outcome: Affine,
+    device: Device,
+    seed: u64,
+}
+
+impl Problem {
+    /// The objective is the mean over outcomes of the squared error, each in units of its targets' standard
+    /// deviation, until [`with_objective`](Self::with_objective) says otherwise.
+    ///
+    /// # Errors
+    /// If the actions' bounds or scales make no sense.
+    pub fn new(data: Dataset, actions: HeadConfig, device: &Device) -> Result<Self, TrainError> {
+        actions.check()?;
+        let target = data.target();
+        let outcome = Affine::standardise(target.width(), target.as_slice());
+        let objective = SquaredError::scaled(outcome.scale())?;
+        Ok(Self {
+            dims: Dims::new(data.x().width(), actions.width(), target.width()),
+            actions,
+            objective: Arc::new(objective),
+            outcome,
+            data: DeviceData::new(data, device),
+            device: device.clone().without_autodiff(),
+            seed: 0,
+        })
+    }
+
+    /// Another objective than the mean squared error.
+    #[must_use]
+    pub fn with_objective(mut self, objective: impl Objective + 'static) -> Self {
+        self.objective = Arc::new(objective);
+        self
+    }
+
+    /// Where outcomes lie and how far they spread, if the targets do not tell.
+    #[must_use]
+    pub fn with_outcome(mut self, outcome: Affine) -> Self {
+        self.outcome = outcome;
+        self
+    }
+
+    pub(crate) fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The widths `d_x`, `d_u`, `d_y`.
+    pub fn dims(&self) -> Dims {
+        self.dims
+    }
+
+    /// The training rows.
+    pub fn data(&self) -> &DeviceData {
+        &self.data
+    }
+
+    /// What actions may be, and the scale on which they matter.
+    pub fn actions(&self) -> &HeadConfig {
+        &self.actions
+    }
+
+    /// The loss to be minimised.
+    pub fn objective(&self) -> &Arc<dyn Objective> {
+        &self.objective
+    }
+
+    /// Where outcomes lie and how far they spread.
+    pub fn outcome(&self) -> &Affine {
+        &self.outcome
+    }
+
+    /// The plain device; networks that are trained live on its autodiff side.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The run's seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// A fully connected policy for this problem's contexts and actions.
+    pub fn policy(&self, body: &MlpConfig) -> MlpPolicyConfig {
+        MlpPolicyConfig {
+            body: body.clone(),
+            context: self.context(),
+            head: self.actions.clone(),
+        }
+    }
+
+    /// A fully connected surrogate for this problem's oracle.
+    pub fn surrogate(&self, body: &MlpConfig) -> MlpSurrogateConfig {
+        MlpSurrogateConfig {
+            body: body.clone(),
+            context: self.context(),
+            action: self.actions.affine(),
+            outcome: self.outcome.clone(),
+        }
+    }
+
+    fn context(&self) -> Affine {
+        let x = self.data.host().x();
+        Affine::standardise(x.width(), x.as_slice())
+    }
+}

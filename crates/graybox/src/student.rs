@@ -1,0 +1,146 @@
+//! The policy that is being trained, with its optimizer.
+
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::prelude::*;
+use graybox_model::Policy;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{not_negative, positive};
+use crate::snapshot::Snapshot;
+use crate::{ConfigError, SnapshotError};
+
+/// A learning rate that falls from `initial` to `initial · floor` along half a cosine.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearningRate {
+    /// At the start.
+    pub initial: f64,
+    /// Share that is left at the end.
+    pub floor: f64,
+}
+
+impl Default for LearningRate {
+    fn default() -> Self {
+        Self {
+            initial: 3e-3,
+            floor: 0.0,
+        }
+    }
+}
+
+impl LearningRate {
+    /// The rate after this share of the run, in `[0, 1]`.
+    pub fn at(&self, progress: f64) -> f64 {
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos());
+        self.initial * (self.floor + (1.0 - self.floor) * cosine)
+    }
+
+    pub(crate) fn check(&self, field: &str) -> Result<(), ConfigError> {
+        positive(&format!("{field}.initial"), self.initial)?;
+        not_negative(&format!("{field}.floor"), self.floor)
+    }
+}
+
+/// Adam as this field sets it: β = (0.9, 0.99), ε = 1e-8 (burn's own default is 1e-5).
+pub(crate) fn adam() -> ModuleOptimizer {
+    AdamConfig::new()
+        .with_beta_2(0.99)
+        .with_epsilon(1e-8)
+        .init()
+}
+
+/// A policy and its optimizer.
+#[derive(Clone)]
+pub struct Student<P> {
+    policy: P,
+    optimizer: ModuleOptimizer,
+    learning_rate: LearningRate,
+}
+
+impl<P: Policy> Student<P> {
+    /// Takes a policy, on any device, and makes it trainable.
+    pub fn new(policy: P, learning_rate: LearningRate) -> Self {
+        Self {
+            policy: policy.train(),
+            optimizer: adam(),
+            learning_rate,
+        }
+    }
+
+    /// The policy on its autodiff device. Forwards through it must be followed by a `backward`: burn
+    /// keeps the graph of one that is not.
+    pub fn policy(&self) -> &P {
+        &self.policy
+    }
+
+    /// A plain snapshot of the policy, for everything that needs no gradient.
+    pub fn snapshot(&self) -> P {
+        self.policy.valid()
+    }
+
+    /// The policy's actions, without gradients.
+    ///
+    /// # Shapes
+    /// `[batch, d_x]` → `[batch, d_u]`
+    pub fn act(&self, x: Tensor<2>) -> Tensor<2> {
+        self.snapshot().forward(x)
+    }
+
+    /// Moves the policy along a gradient with respect to its actions: one optimizer step on
+    /// `Σ u · ∂L/∂u`, which is the chain rule's last factor.
+    ///
+    /// # Shapes
+    /// `x`: `[batch, d_x]`, `dloss_du`: `[batch, d_u]`, a constant
+    pub fn follow(&mut self, x: Tensor<2>, dloss_du: Tensor<2>, progress: f64) {
+        let u = self.policy.forward(x);
+        self.step((u * dloss_du).sum(), progress);
+    }
+
+    /// One optimizer step on a scalar loss that was computed through [`policy`](Self::policy).
+    pub fn step(&mut self, loss: Tensor<1>, progress: f64) {
+        let mut gradients = loss.backward();
+        let gradients = GradientsParams::from_module(&mut gradients, &self.policy);
+        self.apply(gradients, progress);
+    }
+
+    /// One optimizer step with these gradients.
+    pub fn apply(&mut self, gradients: GradientsParams, progress: f64) {
+        let rate = self.learning_rate.at(progress);
+        let policy = self.policy.clone();
+        self.policy = self.optimizer.step(rate, policy, gradients);
+    }
+
+    /// Replaces the policy by a better one; the optimizer starts afresh.
+    pub fn replace(&mut self, policy: P) {
+        self.policy = policy.train();
+        self.optimizer = adam();
+    }
+
+    pub(crate) fn save(&self, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
+        snapshot.put_module("student.policy", &self.policy)?;
+        snapshot.put_optimizer("student.optimizer", &self.optimizer)
+    }
+
+    pub(crate) fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        self.policy = snapshot.get_module("student.policy", self.policy.clone())?;
+        self.optimizer = snapshot.get_optimizer("student.optimizer", adam())?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_learning_rate_falls_along_half_a_cosine() {
+        let rate = LearningRate {
+            initial: 2.0,
+            floor: 0.1,
+        };
+        assert!((rate.at(0.0) - 2.0).abs() < 1e-12);
+        assert!((rate.at(0.5) - 1.1).abs() < 1e-12);
+        assert!((rate.at(1.0) - 0.2).abs() < 1e-12);
+        assert!((rate.at(7.0) - 0.2).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,57 @@
+//! Checks and tiny problems for tests, here and in crates that add an objective or an algorithm.
+
+use burn::prelude::*;
+use rand::RngExt;
+
+use crate::{Objective, bridge, seed};
+use graybox_oracle::Rows;
+
+/// Checks that an objective's two sides agree: value and gradient on the host against those burn computes,
+/// and the host's gradient against central differences of its value.
+///
+/// # Panics
+/// If they do not.
+pub fn check_objective(objective: &dyn Objective, d_y: usize) {
+    let mut rng = seed::stream(1, "check objective", 0);
+    let mut draw = || {
+        let values = (0..4 * d_y).map(|_| rng.random_range(-2.0..2.0)).collect();
+        Rows::from_vec(d_y, values).expect("whole rows")
+    };
+    let (y, target) = (draw(), draw());
+    let device = Device::default();
+    let leaf = Tensor::from_inner(bridge::upload(&y, &device)).require_grad();
+    let rows = objective.rows(leaf.clone(), bridge::upload(&target, &device));
+    let values = bridge::download(rows.clone().without_autodiff().unsqueeze_dim(1));
+    let mut gradients = rows.sum().backward();
+    let gradients = leaf
+        .grad_remove(&mut gradients)
+        .expect("a leaf of the loss");
+    let gradients = bridge::download(gradients);
+
+    let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * (1.0 + a.abs().max(b.abs()));
+    for row_idx in 0..y.len() {
+        let (y, target) = (y.row(row_idx), target.row(row_idx));
+        let value = objective.value(y, target);
+        assert!(
+            close(value, values.row(row_idx)[0]),
+            "value of row {row_idx}"
+        );
+        let gradient = objective.gradient(y, target);
+        for dim in 0..d_y {
+            assert!(
+                close(gradient[dim], gradients.row(row_idx)[dim]),
+                "gradient of row {row_idx}, outcome {dim}"
+            );
+            let moved = |h: f64| {
+                let mut y = y.to_vec();
+                y[dim] += h;
+                objective.value(&y, target)
+            };
+            let difference = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            assert!(
+                close(gradient[dim], difference),
+                "difference of row {row_idx}, outcome {dim}"
+            );
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The loop: draw a batch, let the algorithm do a round, tell the observers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use graybox_model::{MlpConfig, MlpPolicy, Policy};
+use graybox_oracle::{Budget, Metered, Oracle, Queries};
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::algorithm::{PolicyFactory, TrainedSurrogate};
+use crate::error::at_least_one;
+use crate::snapshot::Snapshot;
+use crate::{
+    Algorithm, AlgorithmConfig, ConfigError, Dataset, Diagnosis, Facts, History, LearningRate,
+    Observer, Probe, Problem, Progress, SnapshotError, Stop, Student, TrainError, bridge, diagnose,
+    seed,
+};
+
+/// How a policy is trained. Everything here can stand in a config file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Oracle calls that may be made.
+    pub calls: u64,
+    /// Decides every random choice of the run.
+    pub seed: u64,
+    /// Training rows per round.
+    pub batch: usize,
+    /// Hidden layers of the policy.
+    pub policy: MlpConfig,
+    /// The policy's learning rate.
+    pub learning_rate: LearningRate,
+    /// What trains it.
+    pub algorithm: AlgorithmConfig,
+    /// How often the held-out rows are scored during the run, beside before and after. A score calls the
+    /// oracle once per held-out row; these calls are counted apart and not charged.
+    pub scores: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            calls: 2_000,
+            seed: 1,
+            batch: 16,
+            policy: MlpConfig::default(),
+            learning_rate: LearningRate::default(),
+            algorithm: AlgorithmConfig::default(),
+            scores: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Whether every setting is within its meaning.
+    ///
+    /// # Errors
+    /// Names the setting that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.calls == 0 {
+            return Err(ConfigError::new("calls", 0, "at least 1 oracle call"));
+        }
+        at_least_one("batch", self.batch)?;
+        self.learning_rate.check("learning_rate")?;
+        if let Err(error) = self.policy.check() {
+            return Err(ConfigError::new(
+                "policy",
+                error,
+                "hidden layers with units",
+            ));
+        }
+        self.algorithm.check()
+    }
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The budget is spent, or too little of it is left for one more round.
+    BudgetSpent,
+    /// Somebody asked it to stop.
+    Stopped,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunReport {
+    /// Why it ended.
+    pub ending: Ending,
+    /// Rounds done.
+    pub rounds: u64,
+    /// Calls charged.
+    pub oracle_calls: u64,
+    /// Charged calls that failed.
+    pub failed_calls: u64,
+    /// Rows evaluated for scores, not charged.
+    pub scoring_calls: u64,
+    /// Mean true loss on the held-out rows before training, where there are any.
+    pub true_loss_before: Option<f64>,
+    /// The same after it.
+    pub true_loss_after: Option<f64>,
+    /// Seconds from start to end.
+    pub wall_s: f64,
+    /// Seconds of them spent waiting for the oracle.
+    pub oracle_s: f64,
+    /// What kept it from learning, if anything stood out.
+    pub diagnoses: Vec<Diagnosis>,
+}
+
+/// A run: a policy, what trains it, and the oracle with a meter on it.
+pub struct Trainer<P: Policy> {
+    config: TrainConfig,
+    problem: Problem,
+    held_out: Option<Dataset>,
+    metered: Metered,
+    student: Student<P>,
+    algorithm: Box<dyn Algorithm<P>>,
+    stop: Stop,
+    /// Rounds done.
+    round: u64,
+    /// Training rows drawn so far.
+    drawn: u64,
+    /// Scores taken so far during the run.
+    scored: u64,
+    loss_before: Option<f64>,
+    history: History,
+}
+
+impl Trainer<MlpPolicy> {
+    /// A run that trains a fully connected policy as the config says.
+    ///
+    /// # Errors
+    /// If a setting is outside its meaning, or the oracle's widths are not those of the problem.
+    pub fn new(
+        config: TrainConfig,
+        problem: Problem,
+        oracle: impl Oracle + 'static,
+    ) -> Result<Self, TrainError> {
+        config.check()?;
+        let policy = problem.policy(&config.policy);
+        policy.check()?;
+        let device = problem.device().clone();
+        let new_policy: PolicyFactory<_> = Arc::new(move |rng| policy.init(rng, &device));
+        Self::with_policy(config, problem, oracle, new_policy)
+    }
+}
+
+impl<P: Policy> Trainer<P> {
+    /// A run that trains a policy of the user's own; `config.policy` has no effect.
+    ///
+    /// # Errors
+    /// If a setting is outside its meaning, or the oracle's widths are not those of the problem.
+    pub fn with_policy(
+        config: TrainConfig,
+        problem: Problem,
+        oracle: impl Oracle + 'static,
+        new_policy: PolicyFactory<P>,
+    ) -> Result<Self, TrainError> {
+        config.check()?;
+        let problem = problem.with_seed(config.seed);
+        let algorithm = config.algorithm.init(&problem, &new_policy)?;
+        Self::with_algorithm(config, problem, oracle, &new_policy, algorithm)
+    }
+
+    /// A run with an algorithm of the user's own; `config.algorithm` has no effect.
+    ///
+    /// # Errors
+    /// If a setting is outside its meaning, or the oracle's widths are not those of the problem.
+    pub fn with_algorithm(
+        config: TrainConfig,
+        problem: Problem,
+        oracle: impl Oracle + 'static,
+        new_policy: &PolicyFactory<P>,
+        algorithm: Box<dyn Algorithm<P>>,
+    ) -> Result<Self, TrainError> {
+        config.check()?;
+        let problem = problem.with_seed(config.seed);
+        check_widths(&problem, &oracle)?;
+        let budget = Budget::new(config.calls)
+            .map_err(|error| ConfigError::new("calls", config.calls, error.to_string()))?;
+        let policy = new_policy(&mut seed::stream(config.seed, "policy", 0));
+        Ok(Self {
+            student: Student::new(policy, config.learning_rate),
+            metered: Metered::new(oracle, budget),
+            algorithm,
+            problem,
+            held_out: None,
+            config,
+            stop: Stop::new(),
+            round: 0,
+            drawn: 0,
+            scored: 0,
+            loss_before: None,
+            history: History::default(),
+        })
+    }
+
+    /// Scores the policy on rows it is not trained on: before, after, and `config.scores` times between.
+    #[must_use]
+    pub fn with_held_out(mut self, data: Dataset) -> Self {
+        self.held_out = Some(data);
+        self
+    }
+
+    /// Listens to a flag that ends the run.
+    #[must_use]
+    pub fn with_stop(mut self, stop: Stop) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Trains until the budget is spent or somebody stops it.
+    ///
+    /// # Errors
+    /// If a round fails; what was learned until then is still in [`policy`](Self::policy).
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<RunReport, TrainError> {
+        let start = Instant::now();
+        if self.round == 0 {
+            self.loss_before = self.score();
+            self.tell(self.line(None, self.loss_before), observer);
+        }
+        let ending = loop {
+            if self.stop.is_set() {
+                break Ending::Stopped;
+            }
+            let Some(index) = self.draw() else {
+                break Ending::BudgetSpent;
+            };
+            self.round(index, observer)?;
+        };
+        let loss_after = self.score();
+        self.tell(self.line(None, loss_after), observer);
+        let diagnoses = diagnose(&self.history.lines);
+        for diagnosis in &diagnoses {
+            observer.diagnosis(diagnosis);
+        }
+        Ok(RunReport {
+            ending,
+            rounds: self.round,
+            oracle_calls: self.metered.calls(),
+            failed_calls: self.metered.failed(),
+            scoring_calls: self.metered.scored(),
+            true_loss_before: self.loss_before,
+            true_loss_after: loss_after,
+            wall_s: start.elapsed().as_secs_f64(),
+            oracle_s: self.metered.seconds(),
+            diagnoses,
+        })
+    }
+
+    fn round(&mut self, index: Vec<usize>, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let batch = self.problem.data().batch(index);
+        let mut rng = seed::stream(self.config.seed, "round", self.round);
+        let mut probe = Probe {
+            metered: &mut self.metered,
+            objective: &**self.problem.objective(),
+            actions: self.problem.actions(),
+            rng: &mut rng,
+            device: self.problem.device(),
+            stop: &self.stop,
+        };
+        let report = self
+            .algorithm
+            .round(&mut self.student, &batch, &mut probe)?;
+        self.round += 1;
+        self.drawn += batch.len() as u64;
+
+        let due = self.metered.calls() * (self.config.scores + 1) / self.config.calls;
+        let held_out = if due > self.scored && due <= self.config.scores {
+            self.scored = due;
+            self.score()
+        } else {
+            None
+        };
+        let mut line = self.line(report.loss, held_out);
+        line.terms = report.terms;
+        self.tell(line, observer);
+        Ok(())
+    }
+
+    /// The training rows of the next round: every row once per pass over the data, in an order drawn anew
+    /// for each pass. Fewer than a batch where the budget ends; none where it cannot pay for one row.
+    fn draw(&self) -> Option<Vec<usize>> {
+        let left = self.metered.left();
+        let n = (1..=self.config.batch)
+            .rev()
+            .find(|n| self.algorithm.calls(*n) <= left)?;
+        let rows = self.problem.data().host().len() as u64;
+        let mut order: Option<(u64, Vec<usize>)> = None;
+        let index = (self.drawn..self.drawn + n as u64).map(|position| {
+            let pass = position / rows;
+            if order.as_ref().is_none_or(|(of, _)| *of != pass) {
+                let mut fresh: Vec<usize> = (0..rows as usize).collect();
+                fresh.shuffle(&mut seed::stream(self.config.seed, "pass", pass));
+                order = Some((pass, fresh));
+            }
+            let (_, order) = order.as_ref().expect("the pass was just shuffled");
+            order[(position % rows) as usize]
+        });
+        Some(index.collect())
+    }
+
+    /// Mean true loss on the held-out rows; none if there are none or every call failed.
+    fn score(&mut self) -> Option<f64> {
+        let data = self.held_out.as_ref()?;
+        let x = bridge::upload(data.x(), self.problem.device());
+        let u = bridge::download(self.student.act(x));
+        let queries = Queries::new(data.x(), &u).expect("one action per context");
+        let outcomes = self.metered.score(queries);
+        let objective = self.problem.objective();
+        let losses: Vec<f64> = (outcomes.iter().zip(data.target().iter()))
+            .filter_map(|(y, target)| Some(objective.value(y.as_ref().ok()?, target)))
+            .collect();
+        (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
+    }
+
+    fn line(&self, loss: Option<f64>, held_out: Option<f64>) -> Progress {
+        Progress {
+            round: self.round,
+            calls: self.metered.calls(),
+            budget: self.config.calls,
+            failed: self.metered.failed(),
+            loss,
+            held_out,
+            terms: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn tell(&mut self, line: Progress, observer: &mut dyn Observer) {
+        observer.progress(&line);
+        self.history.lines.push(line);
+    }
+
+    /// A plain snapshot of the policy as it is now.
+    pub fn policy(&self) -> P {
+        self.student.snapshot()
+    }
+
+    /// The surrogate as it is now, if the algorithm trains one.
+    pub fn surrogate(&self) -> Option<Box<dyn TrainedSurrogate>> {
+        self.algorithm.surrogate()
+    }
+
+    /// What trains it.
+    pub fn facts(&self) -> Facts {
+        self.algorithm.facts()
+    }
+
+    /// What is being solved.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The run's settings.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// What has happened so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The state between two rounds, from which [`resume`](Self::resume) goes on bit for bit.
+    ///
+    /// # Errors
+    /// If something cannot be encoded.
+    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        let mut snapshot = Snapshot::new();
+        snapshot.put(
+            "trainer",
+            &(self.round, self.drawn, self.scored, self.loss_before),
+        )?;
+        self.student.save(&mut snapshot)?;
+        self.algorithm.save(&mut snapshot)?;
+        Ok(snapshot)
+    }
+
+    /// Goes on from a snapshot of a run with the same settings.
+    ///
+    /// # Errors
+    /// If the snapshot is of another configuration.
+    pub fn resume(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        (self.round, self.drawn, self.scored, self.loss_before) = snapshot.get("trainer")?;
+        self.student.load(snapshot)?;
+        self.algorithm.load(snapshot)
+    }
+}
+
+fn check_widths(problem: &Problem, oracle: &dyn Oracle) -> Result<(), TrainError> {
+    let (asked, found) = (problem.dims(), oracle.dims());
+    let checks = [
+        ("the data's context x", asked.x, found.x),
+        ("the actions u", asked.u, found.u),
+        ("the data's target y", asked.y, found.y),
+    ];
+    for (what, asked, found) in checks {
+        if asked != found {
+            return Err(TrainError::Width {
+                what,
+                found: asked,
+                other: "the oracle",
+                expected: found,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Trains a gunner: a policy and a surrogate, jointly, through a ballistic simulator that can only be called.
+//!
+//! The policy sees wind and distance and chooses the elevation; the simulator integrates the flight with drag
+//! and finds the impact; the surrogate learns to predict range and time of flight, and the policy learns
+//! through it. The simulator's derivative is used for one thing only: the white-box reference beside it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use graybox::algorithm::{JointConfig, Routing};
+use graybox::{AlgorithmConfig, Dataset, TrainConfig, Trainer};
+use graybox_app::{
+    Artifacts, Console, Curve, DeviceName, Summary, learning_curves, stop_on_ctrl_c,
+};
+use graybox_arena::{TaskOracle, white_box};
+
+/// Train a policy and a surrogate jointly through a ballistic simulator.
+#[derive(Parser)]
+struct Args {
+    /// Oracle calls that may be made
+    #[arg(long, default_value_t = 4_000)]
+    calls: u64,
+    /// Decides every random choice
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// flex, ndarray, wgpu, vulkan, cuda or cuda:N
+    #[arg(long, default_value = "flex", env = "BURN_DEVICE")]
+    device: DeviceName,
+    /// Which network learns from which term of L*: split, biased or literal
+    #[arg(long, default_value = "split", value_parser = parse_routing)]
+    routing: Routing,
+    /// Weight of the mismatch term
+    #[arg(long, default_value_t = 1.0)]
+    lambda: f64,
+    /// CSV with the columns wind_m_s, distance_m, range_m and flight_s
+    #[arg(long, default_value = "assets/data/cannon.csv")]
+    data: PathBuf,
+    /// Folder for the results
+    #[arg(long, default_value = "target/graybox/joint_surrogate")]
+    out: PathBuf,
+}
+
+fn parse_routing(name: &str) -> Result<Routing, String> {
+    let quoted = serde_json::Value::from(name);
+    serde_json::from_value(quoted).map_err(|_| "expected split, biased or literal".into())
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let device = args.device.open()?;
+    let task = graybox_arena::by_name("cannon").context("the arena has lost its cannon")?;
+    let [x, _, y] = task.columns();
+    let data = Dataset::read_csv(&args.data, &x, &y)?;
+    let (train, held_out) = data.hold_out(0.25, args.seed)?;
+    let problem = task.problem(train, &device)?;
+
+    let joint = JointConfig {
+        lambda: args.lambda,
+        ..JointConfig::new(args.routing)
+    };
+    let config = TrainConfig {
+        calls: args.calls,
+        seed: args.seed,
+        algorithm: AlgorithmConfig::Joint(joint),
+        scores: 40,
+        ..TrainConfig::default()
+    };
+    let stop = stop_on_ctrl_c()?;
+    let mut trainer = Trainer::new(config.clone(), problem.clone(), TaskOracle(task.clone()))?
+        .with_held_out(held_out.clone())
+        .with_stop(stop.clone());
+    let run = trainer.run(&mut Console::new("joint"))?;
+
+    let mut reference = white_box::reference(&task, problem, &config)?
+        .with_held_out(held_out)
+        .with_stop(stop);
+    let white_box = reference.run(&mut Console::new("white box"))?;
+
+    let dims = task.dims();
+    let device_name = args.device.to_string();
+    let mut summary = Summary::new(
+        "cannon",
+        trainer.facts(),
+        args.seed,
+        &device_name,
+        dims,
+        &run,
+    );
+    summary.white_box_loss = white_box.true_loss_after;
+
+    let artifacts = Artifacts::create(&args.out)?;
+    artifacts.weights("policy.safetensors", &trainer.policy())?;
+    let surrogate = trainer
+        .surrogate()
+        .context("joint training has a surrogate")?;
+    artifacts.write("surrogate.safetensors", |path| {
+        Ok(surrogate.save_weights(path, graybox::model::Layout::Burn)?)
+    })?;
+    artifacts.json("config.json", trainer.config())?;
+    artifacts.history("history.csv", &trainer.history().lines)?;
+    artifacts.json("summary.json", &summary)?;
+    let curves = [
+        Curve::held_out("joint L*, oracle called only", trainer.history()),
+        Curve::held_out("white box, true gradient", reference.history()),
+    ];
+    artifacts.write("learning.svg", |path| {
+        learning_curves(path, "A gunner trained through a simulator", &curves)
+    })?;
+
+    let shown = |loss: Option<f64>| loss.map_or("unknown".into(), |loss| format!("{loss:.3e}"));
+    println!(
+        "true held-out loss   {} -> {}",
+        shown(run.true_loss_before),
+        shown(run.true_loss_after)
+    );
+    println!(
+        "white box            {} with the true gradient and as many calls",
+        shown(white_box.true_loss_after)
+    );
+    println!(
+        "oracle calls         {} ({} failed)",
+        run.oracle_calls, run.failed_calls
+    );
+    println!("results              {}", args.out.display());
+    Ok(())
+}
