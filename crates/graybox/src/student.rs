@@ -19,6 +19,16 @@ pub struct LearningRate {
     pub floor: f64,
 }
 
+impl LearningRate {
+    /// The same rate throughout.
+    pub fn constant(rate: f64) -> Self {
+        Self {
+            initial: rate,
+            floor: 1.0,
+        }
+    }
+}
+
 impl Default for LearningRate {
     fn default() -> Self {
         Self {
@@ -54,15 +64,27 @@ pub(crate) fn adam() -> ModuleOptimizer {
 pub struct Student<P> {
     policy: P,
     optimizer: ModuleOptimizer,
+    /// The optimizer as it was before its first step.
+    fresh: ModuleOptimizer,
     learning_rate: LearningRate,
 }
 
 impl<P: Policy> Student<P> {
     /// Takes a policy, on any device, and makes it trainable.
     pub fn new(policy: P, learning_rate: LearningRate) -> Self {
+        Self::with_optimizer(policy, adam(), learning_rate)
+    }
+
+    /// Trains with another optimizer than Adam.
+    pub fn with_optimizer(
+        policy: P,
+        optimizer: ModuleOptimizer,
+        learning_rate: LearningRate,
+    ) -> Self {
         Self {
             policy: policy.train(),
-            optimizer: adam(),
+            fresh: optimizer.clone(),
+            optimizer,
             learning_rate,
         }
     }
@@ -113,7 +135,7 @@ impl<P: Policy> Student<P> {
     /// Replaces the policy by a better one; the optimizer starts afresh.
     pub fn replace(&mut self, policy: P) {
         self.policy = policy.train();
-        self.optimizer = adam();
+        self.optimizer = self.fresh.clone();
     }
 
     pub(crate) fn save(&self, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
@@ -123,7 +145,7 @@ impl<P: Policy> Student<P> {
 
     pub(crate) fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         self.policy = snapshot.get_module("student.policy", self.policy.clone())?;
-        self.optimizer = snapshot.get_optimizer("student.optimizer", adam())?;
+        self.optimizer = snapshot.get_optimizer("student.optimizer", self.fresh.clone())?;
         Ok(())
     }
 }

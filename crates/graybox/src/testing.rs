@@ -1,10 +1,45 @@
 //! Checks and tiny problems for tests, here and in crates that add an objective or an algorithm.
 
 use burn::prelude::*;
+use graybox_oracle::{Budget, Metered, Oracle, Rows};
 use rand::RngExt;
+use rand::rngs::StdRng;
 
-use crate::{Objective, bridge, seed};
-use graybox_oracle::Rows;
+use crate::{Objective, Probe, Problem, Stop, bridge, seed};
+
+/// Everything a [`Probe`] borrows, for calling an algorithm's round without a trainer.
+pub struct Harness {
+    /// The oracle with its meter.
+    pub metered: Metered,
+    problem: Problem,
+    rng: StdRng,
+    stop: Stop,
+}
+
+impl Harness {
+    /// Asks this oracle, with plenty of calls.
+    pub fn new(problem: Problem, oracle: impl Oracle + 'static, seed: u64) -> Self {
+        let budget = Budget::new(u64::MAX).expect("not zero");
+        Self {
+            metered: Metered::new(oracle, budget),
+            problem,
+            rng: seed::stream(seed, "harness", 0),
+            stop: Stop::new(),
+        }
+    }
+
+    /// What an algorithm is given in a round.
+    pub fn probe(&mut self) -> Probe<'_> {
+        Probe {
+            metered: &mut self.metered,
+            objective: &**self.problem.objective(),
+            actions: self.problem.actions(),
+            rng: &mut self.rng,
+            device: self.problem.device(),
+            stop: &self.stop,
+        }
+    }
+}
 
 /// Checks that an objective's two sides agree: value and gradient on the host against those burn computes,
 /// and the host's gradient against central differences of its value.

@@ -216,3 +216,152 @@ impl<P: Policy> Algorithm<P> for FiniteDifference {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Harness;
+    use crate::{Dataset, SquaredError};
+    use burn::prelude::*;
+    use graybox_model::HeadConfig;
+    use graybox_oracle::{Dims, FnOracle, Oracle, RowError};
+
+    /// y = (sin u₁ + x u₂², u₁ u₂), and its Jacobian.
+    fn smooth(x: f64, u: &[f64]) -> [f64; 2] {
+        [u[0].sin() + x * u[1] * u[1], u[0] * u[1]]
+    }
+
+    fn slopes(x: f64, u: &[f64]) -> [[f64; 2]; 2] {
+        [[u[0].cos(), 2.0 * x * u[1]], [u[1], u[0]]]
+    }
+
+    fn problem(actions: HeadConfig) -> Problem {
+        let x = Rows::from_vec(1, vec![0.5, -1.0, 2.0]).unwrap();
+        let target = Rows::from_vec(2, vec![0.0, 1.0, 0.3, -0.2, 1.0, 1.0]).unwrap();
+        let problem = Problem::new(Dataset::new(x, target).unwrap(), actions, &Device::flex());
+        let objective = SquaredError::scaled(&[1.0, 2.0]).unwrap();
+        problem.unwrap().with_objective(objective)
+    }
+
+    fn actions() -> Rows {
+        Rows::from_vec(2, vec![0.2, 0.9, -0.4, 0.1, 0.98, -0.97]).unwrap()
+    }
+
+    /// `∂L/∂u` by the chain rule, over the rows that count.
+    fn exact(problem: &Problem, u: &Rows, counts: &[bool]) -> Vec<f64> {
+        let data = problem.data().host();
+        let n = counts.iter().filter(|counts| **counts).count() as f64;
+        let mut gradient = Vec::new();
+        for row_idx in 0..u.len() {
+            let (x, u) = (data.x().row(row_idx)[0], u.row(row_idx));
+            let y = smooth(x, u);
+            let dloss_dy = problem.objective().gradient(&y, data.target().row(row_idx));
+            for k in 0..2 {
+                let column: f64 = (0..2).map(|j| dloss_dy[j] * slopes(x, u)[j][k]).sum();
+                gradient.push(if counts[row_idx] { column / n } else { 0.0 });
+            }
+        }
+        gradient
+    }
+
+    fn estimate(
+        problem: &Problem,
+        config: FiniteDifferenceConfig,
+        harness: &mut Harness,
+    ) -> Vec<f64> {
+        let method = FiniteDifference::new(config, problem);
+        let batch = problem.data().batch(vec![0, 1, 2]);
+        let (gradient, _) = method
+            .gradient(&batch, &actions(), &mut harness.probe())
+            .unwrap();
+        gradient.as_slice().to_vec()
+    }
+
+    fn worst(a: &[f64], b: &[f64]) -> f64 {
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f64::max)
+    }
+
+    fn oracle() -> impl Oracle {
+        FnOracle::new(Dims::new(1, 2, 2), |x, u| smooth(x[0], u))
+    }
+
+    #[test]
+    fn central_differences_meet_the_true_gradient_to_1e_6() {
+        // In the third row both actions are so close to the bounds that the probes turn inwards.
+        let bounded = HeadConfig::bounded(vec![-1.0; 2], vec![1.0; 2]).unwrap();
+        for actions_config in [HeadConfig::identity(2), bounded] {
+            let problem = problem(actions_config);
+            let mut harness = Harness::new(problem.clone(), oracle(), 1);
+            let config = FiniteDifferenceConfig {
+                step: 1e-4,
+                ..FiniteDifferenceConfig::default()
+            };
+            let gradient = estimate(&problem, config, &mut harness);
+            let error = worst(&gradient, &exact(&problem, &actions(), &[true; 3]));
+            assert!(error < 1e-6, "off by {error:e}");
+        }
+    }
+
+    #[test]
+    fn the_error_falls_with_the_order_of_the_scheme() {
+        for (scheme, order) in [(Scheme::Central, 2), (Scheme::Forward, 1)] {
+            let problem = problem(HeadConfig::identity(2));
+            let truth = exact(&problem, &actions(), &[true; 3]);
+            let error = |step| {
+                let config = FiniteDifferenceConfig { scheme, step };
+                let mut harness = Harness::new(problem.clone(), oracle(), 1);
+                worst(&estimate(&problem, config, &mut harness), &truth)
+            };
+            let ratio = error(0.02) / error(0.01);
+            let expected = f64::from(1 << order);
+            assert!((ratio / expected - 1.0).abs() < 0.05, "{scheme:?}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn no_probe_leaves_the_bounds() {
+        let problem = problem(HeadConfig::bounded(vec![-1.0; 2], vec![1.0; 2]).unwrap());
+        for scheme in [Scheme::Central, Scheme::Forward] {
+            let strict = FnOracle::new(Dims::new(1, 2, 2), |x, u| {
+                assert!(u.iter().all(|u| (-1.0..=1.0).contains(u)), "asked at {u:?}");
+                smooth(x[0], u)
+            });
+            let config = FiniteDifferenceConfig { scheme, step: 0.1 };
+            estimate(
+                &problem,
+                config,
+                &mut Harness::new(problem.clone(), strict, 1),
+            );
+        }
+    }
+
+    #[test]
+    fn a_row_with_a_failed_probe_counts_as_absent() {
+        let problem = problem(HeadConfig::identity(2));
+        let picky = FnOracle::new(Dims::new(1, 2, 2), |x, u| {
+            // Only one probe of the second row fails.
+            if u[0] < -0.4 - 1e-9 {
+                Err(RowError::Invalid)
+            } else {
+                Ok(smooth(x[0], u))
+            }
+        });
+        let config = FiniteDifferenceConfig {
+            step: 1e-4,
+            ..FiniteDifferenceConfig::default()
+        };
+        let gradient = estimate(
+            &problem,
+            config,
+            &mut Harness::new(problem.clone(), picky, 1),
+        );
+        let error = worst(
+            &gradient,
+            &exact(&problem, &actions(), &[true, false, true]),
+        );
+        assert!(error < 1e-6, "off by {error:e}");
+    }
+}
