@@ -50,6 +50,9 @@ where
 /// What a closure may return.
 pub trait IntoOutcome {
     /// The outcome it stands for.
+    ///
+    /// # Errors
+    /// If it stands for a row without one.
     fn into_outcome(self) -> Outcome;
 }
 
