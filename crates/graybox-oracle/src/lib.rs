@@ -2,7 +2,7 @@
 //!
 //! An [`Oracle`] answers rows of [`Queries`] with one [`Outcome`] each; a row that fails is an error in
 //! its own place and the others stand. [`FnOracle`] wraps a closure,
-//! speaks JSON lines, and [`Metered`] counts every call against a [`Budget`].
+//! and [`Metered`] counts every call against a [`Budget`].
 //!
 //! This crate knows nothing of neural networks or devices: a black box lives on the host, in `f64`.
 //!
@@ -21,12 +21,14 @@
 //! ```
 
 mod closure;
+mod description;
 mod error;
 mod metered;
 mod oracle;
 mod rows;
 
 pub use closure::{FnOracle, IntoOutcome};
+pub use description::{Description, Quantity};
 pub use error::{BudgetError, RowError, ShapeError};
 pub use metered::{Budget, Metered};
 pub use oracle::{Dims, Oracle, Outcome};
