@@ -52,7 +52,7 @@ pub trait IntoOutcome {
     /// The outcome it stands for.
     ///
     /// # Errors
-    /// If it stands for a failed row.
+    /// If it stands for a row without one.
     fn into_outcome(self) -> Outcome;
 }
 

@@ -1,8 +1,8 @@
 //! The black box: functions `F(x, u) → y` that can be called but not differentiated.
 //!
 //! An [`Oracle`] answers rows of [`Queries`] with one [`Outcome`] each; a row that fails is an error in
-//! its own place and the others stand. [`FnOracle`] wraps a closure,
-//! speaks JSON lines, and [`Metered`] counts every call against a [`Budget`].
+//! its own place and the others stand. [`FnOracle`] wraps a closure, [`ProcessOracle`] runs programs that
+//! speak JSON lines, and [`Metered`] counts every call against a [`Budget`].
 //!
 //! This crate knows nothing of neural networks or devices: a black box lives on the host, in `f64`.
 //!
@@ -21,13 +21,25 @@
 //! ```
 
 mod closure;
+mod description;
 mod error;
 mod metered;
 mod oracle;
+#[cfg(unix)]
+mod process;
 mod rows;
+#[cfg(unix)]
+mod sample;
+#[cfg(unix)]
+mod wire;
 
 pub use closure::{FnOracle, IntoOutcome};
+pub use description::{Description, Quantity};
 pub use error::{BudgetError, RowError, ShapeError};
 pub use metered::{Budget, Metered};
 pub use oracle::{Dims, Oracle, Outcome};
+#[cfg(unix)]
+pub use process::{ProcessConfig, ProcessOracle, SpawnError, StartError};
 pub use rows::{Queries, Rows};
+#[cfg(unix)]
+pub use sample::{Sample, SampleError};

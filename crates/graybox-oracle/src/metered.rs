@@ -145,11 +145,16 @@ impl Metered {
 /// What is wrong with an outcome, if anything.
 fn fault(y: &[f64], d_y: usize) -> Option<String> {
     if y.len() != d_y {
-        let n = y.len();
-        return Some(format!(
-            "oracle returned {n} values for a row, expected d_y = {d_y}"
-        ));
+        return Some(wrong_width(y.len(), d_y));
     }
+    not_finite(y)
+}
+
+pub(crate) fn wrong_width(found: usize, d_y: usize) -> String {
+    format!("oracle returned {found} values for a row, expected d_y = {d_y}")
+}
+
+pub(crate) fn not_finite(y: &[f64]) -> Option<String> {
     let dim = y.iter().position(|value| !value.is_finite())?;
     Some(format!(
         "outcome {dim} is {}, expected a finite number",

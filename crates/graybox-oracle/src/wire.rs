@@ -1,0 +1,576 @@
+//! JSON lines: what is written to a program, and what may come back.
+//!
+//! A request is one line, `{"id":7,"x":[..],"u":[..]}`, and so is its answer, `{"id":7,"y":[..]}` or
+//! `{"id":7,"error":".."}`. In a batch `x`, `u` and `y` are lists of rows; a row that failed is `null` in
+//! `y`, with its reason in `errors`.
+//!
+//! Everything read here comes from a program that may be wrong. Lines are bounded, lists are counted past
+//! their expected length but not stored, and nesting is left to `serde_json`, which stops at 128 levels.
+//! Strict JSON has no NaN, yet Python's `json.dumps` writes one by default: such a line is read with the
+//! number taken as NaN, so that the row fails with its true reason and the rest of the line stands.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::metered::{not_finite, wrong_width};
+use crate::{Outcome, RowError};
+
+/// The handshake.
+pub(crate) const DESCRIBE: &[u8] = b"{\"id\":0,\"describe\":true}\n";
+
+/// Appends the line that asks for one row.
+pub(crate) fn write_row(line: &mut Vec<u8>, id: u64, x: &[f64], u: &[f64]) {
+    line.extend_from_slice(b"{\"id\":");
+    write_value(line, &id);
+    line.extend_from_slice(b",\"x\":");
+    write_value(line, x);
+    line.extend_from_slice(b",\"u\":");
+    write_value(line, u);
+    line.extend_from_slice(b"}\n");
+}
+
+/// Appends the line that asks for several rows at once.
+pub(crate) fn write_rows<'a>(
+    line: &mut Vec<u8>,
+    id: u64,
+    x: impl Iterator<Item = &'a [f64]>,
+    u: impl Iterator<Item = &'a [f64]>,
+) {
+    line.extend_from_slice(b"{\"id\":");
+    write_value(line, &id);
+    line.extend_from_slice(b",\"x\":");
+    write_list(line, x);
+    line.extend_from_slice(b",\"u\":");
+    write_list(line, u);
+    line.extend_from_slice(b"}\n");
+}
+
+fn write_list<'a>(line: &mut Vec<u8>, rows: impl Iterator<Item = &'a [f64]>) {
+    line.push(b'[');
+    for (row_idx, row) in rows.enumerate() {
+        if row_idx > 0 {
+            line.push(b',');
+        }
+        write_value(line, row);
+    }
+    line.push(b']');
+}
+
+fn write_value<T: serde::Serialize + ?Sized>(line: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(line, value)
+        .expect("numbers and lists of them are JSON, and a vector takes every write");
+}
+
+/// One answer, taken apart but not yet read: what `y` should look like depends on the request.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reply<'a> {
+    #[serde(default)]
+    pub(crate) id: ReplyId,
+    #[serde(borrow, default)]
+    y: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    errors: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    describe: Option<&'a RawValue>,
+}
+
+/// What an answer gave as its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ReplyId {
+    /// None, or null.
+    #[default]
+    Missing,
+    /// A whole number, possibly written as `7.0`.
+    Number(u64),
+    /// Something that is never an id.
+    Strange,
+}
+
+/// Reads a line of JSON in which numbers may be NaN or infinite. `scratch` is used only if one is.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(
+    line: &'a [u8],
+    scratch: &'a mut Vec<u8>,
+) -> Result<T, String> {
+    let strict = match serde_json::from_slice(line) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    if blank_non_finite(line, scratch)
+        && let Ok(value) = serde_json::from_slice(scratch)
+    {
+        return Ok(value);
+    }
+    Err(strict.to_string())
+}
+
+impl<'a> Reply<'a> {
+    /// Takes a line apart.
+    pub(crate) fn parse(line: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<Self, String> {
+        parse(line, scratch)
+    }
+
+    /// The description, as JSON.
+    pub(crate) fn describe(&self) -> Option<&'a str> {
+        self.describe.map(RawValue::get)
+    }
+
+    /// The reason given for failing as a whole.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.error.map(text)
+    }
+
+    /// The outcome of a request for one row.
+    pub(crate) fn row(&self, d_y: usize) -> Outcome {
+        if let Some(reason) = self.error() {
+            return Err(RowError::Failed(reason));
+        }
+        match self.y {
+            Some(y) => read_row(y, d_y),
+            None => Err(RowError::Malformed(NEITHER.into())),
+        }
+    }
+
+    /// The outcomes of a request for `n` rows, or why they cannot be told apart.
+    pub(crate) fn rows(&self, n: usize, d_y: usize) -> Result<Vec<Outcome>, String> {
+        if let Some(reason) = self.error() {
+            return Err(reason);
+        }
+        let not_rows = |error| format!("`y` is not a list of rows: {error}");
+        let rows: Capped<&RawValue> = read_capped(self.y.ok_or(NEITHER)?, n).map_err(not_rows)?;
+        if rows.found != n {
+            return Err(format!("`y` has {} rows in answer to {n}", rows.found));
+        }
+        let reasons: Vec<&RawValue> = match self.errors {
+            Some(errors) => {
+                let not_list = |error| format!("`errors` is not a list: {error}");
+                read_capped(errors, n).map_err(not_list)?.kept
+            }
+            None => Vec::new(),
+        };
+        let mut reasons = reasons.into_iter();
+        let mut outcomes = Vec::with_capacity(n);
+        for row in rows.kept {
+            let reason = reasons.next().filter(|reason| reason.get() != "null");
+            outcomes.push(match (reason, row.get()) {
+                (Some(reason), _) => Err(RowError::Failed(text(reason))),
+                (None, "null") => Err(RowError::Failed("no reason given".into())),
+                (None, list) if list.starts_with('[') => read_row(row, d_y),
+                (None, other) => return Err(not_rows_but(other)),
+            });
+        }
+        Ok(outcomes)
+    }
+}
+
+const NEITHER: &str = "it has neither `y` nor `error`";
+
+fn not_rows_but(item: &str) -> String {
+    let item = excerpt(item.as_bytes(), 40);
+    format!("`y` is not a list of rows: it holds {item}")
+}
+
+/// What an error says: its text if it is a string, otherwise its JSON, in either case not all of a novel.
+fn text(error: &RawValue) -> String {
+    let said = serde_json::from_str(error.get()).unwrap_or_else(|_| error.get().to_owned());
+    excerpt(said.trim().as_bytes(), 500)
+}
+
+/// One row of numbers, where null stands for one that is not finite.
+fn read_row(row: &RawValue, d_y: usize) -> Outcome {
+    let row: Capped<Number> = read_capped(row, d_y)
+        .map_err(|error| RowError::Malformed(format!("`y` is not a list of numbers: {error}")))?;
+    if row.found != d_y {
+        return Err(RowError::Malformed(wrong_width(row.found, d_y)));
+    }
+    let y: Vec<f64> = row.kept.into_iter().map(|number| number.0).collect();
+    match not_finite(&y) {
+        Some(reason) => Err(RowError::Malformed(reason)),
+        None => Ok(y),
+    }
+}
+
+/// A list of which only the expected number of items is stored.
+struct Capped<T> {
+    kept: Vec<T>,
+    found: usize,
+}
+
+fn read_capped<'a, T: Deserialize<'a>>(
+    list: &'a RawValue,
+    n: usize,
+) -> serde_json::Result<Capped<T>> {
+    struct CappedVisitor<T>(Capped<T>, usize);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for CappedVisitor<T> {
+        type Value = Capped<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self::Value, A::Error> {
+            while self.0.found < self.1
+                && let Some(item) = list.next_element()?
+            {
+                self.0.kept.push(item);
+                self.0.found += 1;
+            }
+            while list.next_element::<IgnoredAny>()?.is_some() {
+                self.0.found += 1;
+            }
+            Ok(self.0)
+        }
+    }
+
+    let empty = Capped {
+        kept: Vec::new(),
+        found: 0,
+    };
+    serde_json::Deserializer::from_str(list.get()).deserialize_seq(CappedVisitor(empty, n))
+}
+
+/// A number; null is read as NaN.
+pub(crate) struct Number(pub(crate) f64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberVisitor;
+
+        impl Visitor<'_> for NumberVisitor {
+            type Value = Number;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a number")
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Number, E> {
+                Ok(Number(value))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Number, E> {
+                Ok(Number(value as f64))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Number, E> {
+                Ok(Number(value as f64))
+            }
+
+            fn visit_unit<E>(self) -> Result<Number, E> {
+                Ok(Number(f64::NAN))
+            }
+        }
+
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for ReplyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw: &RawValue = Deserialize::deserialize(deserializer)?;
+        Ok(match raw.get() {
+            "null" => Self::Missing,
+            json => match serde_json::from_str::<u64>(json) {
+                Ok(id) => Self::Number(id),
+                // MATLAB, R and Lua write whole numbers as 7.0 or 7e0; 2^53 is as far as f64 counts.
+                Err(_) => match serde_json::from_str::<f64>(json) {
+                    #[expect(clippy::cast_sign_loss, reason = "checked in the guard")]
+                    Ok(id) if id >= 0.0 && id.fract() == 0.0 && id < 9_007_199_254_740_992.0 => {
+                        Self::Number(id as u64)
+                    }
+                    _ => Self::Strange,
+                },
+            },
+        })
+    }
+}
+
+/// Copies a line with every bare number that is not finite (`NaN`, `-Infinity`, `1e999`) turned into null.
+/// Returns whether there was one.
+fn blank_non_finite(line: &[u8], copy: &mut Vec<u8>) -> bool {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    copy.clear();
+    let mut found = false;
+    let mut rest = line;
+    while let Some(&byte) = rest.first() {
+        let token = if byte == b'"' {
+            string_len(rest)
+        } else if bare(byte) {
+            rest.iter().take_while(|byte| bare(**byte)).count()
+        } else {
+            1
+        };
+        let (token, after) = rest.split_at(token);
+        let number = std::str::from_utf8(token)
+            .ok()
+            .and_then(|token| token.parse::<f64>().ok());
+        if number.is_some_and(|number| !number.is_finite()) {
+            copy.extend_from_slice(b"null");
+            found = true;
+        } else {
+            copy.extend_from_slice(token);
+        }
+        rest = after;
+    }
+    found
+}
+
+/// The length of the JSON string at the start, with its quotes; of all that is left if it never ends.
+fn string_len(json: &[u8]) -> usize {
+    let mut escaped = false;
+    for (at, &byte) in json.iter().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    json.len()
+}
+
+/// What a line begins with, on one line and fit to be shown.
+pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * limit)]);
+    let mut shown: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(limit)
+        .collect();
+    if text.chars().nth(limit).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Splits what a program writes into lines, none longer than a limit.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    buffer: Vec<u8>,
+    /// Where the first unread line begins.
+    start: usize,
+    /// Up to where there is no line end.
+    searched: usize,
+    /// Where what has been read ends.
+    end: usize,
+    max_line: usize,
+}
+
+/// A line that is longer than the limit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooLong;
+
+impl Lines {
+    /// Bytes asked for at a time: what a pipe holds.
+    const CHUNK: usize = 1 << 16;
+
+    pub(crate) fn new(max_line: usize) -> Self {
+        Self {
+            max_line,
+            ..Self::default()
+        }
+    }
+
+    /// Reads once. All whole lines must have been taken before, so that only the beginning of one is kept.
+    pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.searched -= self.start;
+        self.start = 0;
+        if self.buffer.len() < self.end + Self::CHUNK {
+            self.buffer.resize(self.end + Self::CHUNK, 0);
+        }
+        let n = from.read(&mut self.buffer[self.end..])?;
+        self.end += n;
+        Ok(n)
+    }
+
+    /// The next whole line, without its end.
+    pub(crate) fn next(&mut self) -> Option<Result<&[u8], TooLong>> {
+        let found = memchr::memchr(b'\n', &self.buffer[self.searched..self.end]);
+        self.searched = found.map_or(self.end, |at| self.searched + at + 1);
+        let len = self.searched - self.start - usize::from(found.is_some());
+        if len > self.max_line {
+            return Some(Err(TooLong));
+        }
+        found?;
+        let line = &self.buffer[self.start..self.start + len];
+        self.start = self.searched;
+        Some(Ok(line.strip_suffix(b"\r").unwrap_or(line)))
+    }
+
+    /// The unfinished line at the end.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(line: &str) -> Outcome {
+        Reply::parse(line.as_bytes(), &mut Vec::new())
+            .unwrap()
+            .row(2)
+    }
+
+    fn rows(line: &str, n: usize) -> Result<Vec<Outcome>, String> {
+        Reply::parse(line.as_bytes(), &mut Vec::new())
+            .unwrap()
+            .rows(n, 1)
+    }
+
+    fn malformed<T>(reason: &str) -> Result<T, RowError> {
+        Err(RowError::Malformed(reason.into()))
+    }
+
+    fn failed<T>(reason: &str) -> Result<T, RowError> {
+        Err(RowError::Failed(reason.into()))
+    }
+
+    #[test]
+    fn requests_are_one_line_each() {
+        let mut line = Vec::new();
+        write_row(&mut line, 7, &[1.0, 0.1], &[]);
+        let (a, b) = ([0.5], [-2e-9]);
+        let (x, u) = ([&a[..], &b], [&b[..], &a]);
+        write_rows(&mut line, 8, x.into_iter(), u.into_iter());
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "{\"id\":7,\"x\":[1.0,0.1],\"u\":[]}\n\
+             {\"id\":8,\"x\":[[0.5],[-2e-9]],\"u\":[[-2e-9],[0.5]]}\n"
+        );
+    }
+
+    #[test]
+    fn numbers_are_read_to_the_last_bit() {
+        for value in [0.1 + 0.2, f64::MIN_POSITIVE, f64::MAX, 1.0 / 3.0, 5e-324] {
+            assert_eq!(
+                row(&format!("{{\"y\":[{value:e},3]}}")),
+                Ok(vec![value, 3.0])
+            );
+        }
+    }
+
+    #[test]
+    fn a_reason_is_a_failed_row() {
+        assert_eq!(row(r#"{"id":1,"error":"no root"}"#), failed("no root"));
+        assert_eq!(row(r#"{"error":{"code":3}}"#), failed(r#"{"code":3}"#));
+        assert_eq!(row(r#"{"error":null,"y":[1,2]}"#), Ok(vec![1.0, 2.0]));
+    }
+
+    #[test]
+    fn an_answer_of_the_wrong_form_says_what_is_wrong() {
+        assert_eq!(row("{}"), malformed("it has neither `y` nor `error`"));
+        assert_eq!(
+            row(r#"{"y":[1]}"#),
+            malformed("oracle returned 1 values for a row, expected d_y = 2")
+        );
+        assert_eq!(
+            row(r#"{"y":[1,2,3,"x"]}"#),
+            malformed("oracle returned 4 values for a row, expected d_y = 2")
+        );
+        for strange in [r#"["1",2]"#, "[1e999,2]", "3", r#"{"a":1}"#] {
+            let Err(RowError::Malformed(reason)) = row(&format!("{{\"y\":{strange}}}")) else {
+                panic!("{strange} is not a row");
+            };
+            assert!(
+                reason.starts_with("`y` is not a list of numbers: "),
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_fails_its_row_and_no_other() {
+        let reason = "outcome 0 is NaN, expected a finite number";
+        assert_eq!(row(r#"{"id":1,"y":[NaN,1]}"#), malformed(reason));
+        assert_eq!(row(r#"{"id":1,"y":[null,1]}"#), malformed(reason));
+        assert_eq!(
+            rows(r#"{"a":"NaN \" NaN","y":[[-Infinity],[1e999],[2.5]]}"#, 3),
+            Ok(vec![malformed(reason), malformed(reason), Ok(vec![2.5])])
+        );
+    }
+
+    #[test]
+    fn a_failed_row_of_a_batch_leaves_the_others() {
+        assert_eq!(
+            rows(r#"{"y":[[1],null,null],"errors":[null,"no root"]}"#, 3),
+            Ok(vec![
+                Ok(vec![1.0]),
+                failed("no root"),
+                failed("no reason given")
+            ])
+        );
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_told_apart_is_refused_whole() {
+        assert_eq!(
+            rows(r#"{"y":[[1],[2]]}"#, 3),
+            Err("`y` has 2 rows in answer to 3".into())
+        );
+        assert_eq!(
+            rows(r#"{"error":"one row only"}"#, 3),
+            Err("one row only".into())
+        );
+        assert_eq!(
+            rows(r#"{"y":[1,2,3]}"#, 3),
+            Err("`y` is not a list of rows: it holds 1".into())
+        );
+    }
+
+    #[test]
+    fn ids_are_whole_numbers_however_written() {
+        let id = |json: &str| {
+            Reply::parse(format!("{{\"id\":{json}}}").as_bytes(), &mut Vec::new())
+                .unwrap()
+                .id
+        };
+        assert_eq!(id("7"), ReplyId::Number(7));
+        assert_eq!(id("7.0"), ReplyId::Number(7));
+        assert_eq!(id("null"), ReplyId::Missing);
+        for strange in [
+            "-1",
+            "7.5",
+            "\"7\"",
+            "[]",
+            "1e30",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(id(strange), ReplyId::Strange, "{strange}");
+        }
+    }
+
+    #[test]
+    fn lines_are_put_together_from_pieces() {
+        let mut lines = Lines::new(8);
+        let mut taken = Vec::new();
+        for piece in ["ab", "c\r\nde\n\nf", "g\n", "tail"] {
+            lines.fill(&mut piece.as_bytes()).unwrap();
+            while let Some(line) = lines.next() {
+                taken.push(String::from_utf8(line.unwrap().to_vec()).unwrap());
+            }
+        }
+        assert_eq!(taken, ["abc", "de", "", "fg"]);
+        assert_eq!(lines.rest(), b"tail");
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_is_cut_off() {
+        let mut lines = Lines::new(100);
+        let mut endless = io::repeat(b'x');
+        lines.fill(&mut endless).unwrap();
+        assert_eq!(lines.next(), Some(Err(TooLong)));
+        let mut exact = Lines::new(3);
+        exact.fill(&mut "abc\nabcd\n".as_bytes()).unwrap();
+        assert_eq!(exact.next(), Some(Ok(&b"abc"[..])));
+        assert_eq!(exact.next(), Some(Err(TooLong)));
+    }
+}
