@@ -10,9 +10,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use graybox::algorithm::{JointConfig, Routing};
 use graybox::{AlgorithmConfig, Dataset, TrainConfig, Trainer};
-use graybox_app::{
-    Artifacts, Console, Curve, DeviceName, Summary, learning_curves, stop_on_ctrl_c,
-};
+use graybox_app::{Artifacts, Console, Curve, DeviceName, Summary, stop_on_ctrl_c};
 use graybox_arena::{TaskOracle, white_box};
 
 /// Train a policy and a surrogate jointly through a ballistic simulator.
@@ -77,51 +75,14 @@ fn main() -> Result<()> {
         .with_stop(stop);
     let white_box = reference.run(&mut Console::new("white box"))?;
 
-    let dims = task.dims();
-    let device_name = args.device.to_string();
-    let mut summary = Summary::new(
-        "cannon",
-        trainer.facts(),
-        args.seed,
-        &device_name,
-        dims,
-        &run,
-    );
+    let mut summary = Summary::new("cannon", &args.device, &trainer, &run);
     summary.white_box_loss = white_box.true_loss_after;
-
-    let artifacts = Artifacts::create(&args.out)?;
-    artifacts.weights("policy.safetensors", &trainer.policy())?;
-    let surrogate = trainer
-        .surrogate()
-        .context("joint training has a surrogate")?;
-    artifacts.write("surrogate.safetensors", |path| {
-        Ok(surrogate.save_weights(path, graybox::model::Layout::Burn)?)
-    })?;
-    artifacts.json("config.json", trainer.config())?;
-    artifacts.history("history.csv", &trainer.history().lines)?;
-    artifacts.json("summary.json", &summary)?;
     let curves = [
         Curve::held_out("joint L*, oracle called only", trainer.history()),
         Curve::held_out("white box, true gradient", reference.history()),
     ];
-    artifacts.write("learning.svg", |path| {
-        learning_curves(path, "A gunner trained through a simulator", &curves)
-    })?;
-
-    let shown = |loss: Option<f64>| loss.map_or("unknown".into(), |loss| format!("{loss:.3e}"));
-    println!(
-        "true held-out loss   {} -> {}",
-        shown(run.true_loss_before),
-        shown(run.true_loss_after)
-    );
-    println!(
-        "white box            {} with the true gradient and as many calls",
-        shown(white_box.true_loss_after)
-    );
-    println!(
-        "oracle calls         {} ({} failed)",
-        run.oracle_calls, run.failed_calls
-    );
+    Artifacts::create(&args.out)?.run(&trainer, &summary, &curves)?;
+    println!("{summary}");
     println!("results              {}", args.out.display());
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! What a run leaves behind.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use burn::module::Module;
 use graybox::oracle::Dims;
-use graybox::{Facts, Progress, RunReport};
-use graybox_model::{Layout, save_weights};
+use graybox::{Facts, Progress, RunReport, Trainer};
+use graybox_model::{Layout, Policy, save_weights};
 use serde::Serialize;
+
+use crate::{Curve, DeviceName, learning_curves};
 
 /// What every run and example says of itself, with the same keys everywhere.
 #[derive(Debug, Clone, Serialize)]
@@ -51,20 +54,19 @@ pub struct Summary {
 
 impl Summary {
     /// A summary of a run.
-    pub fn new(
+    pub fn new<P: Policy>(
         task: &str,
-        facts: Facts,
-        seed: u64,
-        device: &str,
-        dims: Dims,
+        device: &DeviceName,
+        trainer: &Trainer<P>,
         run: &RunReport,
     ) -> Self {
+        let facts = trainer.facts();
         Self {
             task: task.to_string(),
             algorithm: facts.name.to_string(),
-            seed,
+            seed: trainer.config().seed,
             device: device.to_string(),
-            dims,
+            dims: trainer.problem().dims(),
             oracle_calls: run.oracle_calls,
             failed_calls: run.failed_calls,
             scoring_calls: run.scoring_calls,
@@ -77,6 +79,22 @@ impl Summary {
             wall_s: run.wall_s,
             oracle_s: run.oracle_s,
         }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |loss: Option<f64>| loss.map_or("unknown".into(), |loss| format!("{loss:.3e}"));
+        let (before, after) = (shown(self.true_loss_before), shown(self.true_loss_after));
+        writeln!(f, "true held-out loss   {before} -> {after}")?;
+        if let Some(loss) = self.white_box_loss {
+            writeln!(
+                f,
+                "white box            {loss:.3e} with the true gradient and as many calls"
+            )?;
+        }
+        let (calls, failed) = (self.oracle_calls, self.failed_calls);
+        write!(f, "oracle calls         {calls} ({failed} failed)")
     }
 }
 
@@ -124,6 +142,34 @@ impl Artifacts {
     pub fn json(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(value)? + "\n";
         self.write(name, |path| Ok(fs::write(path, text)?))
+    }
+
+    /// Writes everything a run leaves: `policy.safetensors`, `surrogate.safetensors` where there is one,
+    /// `config.json`, `history.csv`, `summary.json` and `learning.svg` where there is something to draw.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn run<P: Policy>(
+        &self,
+        trainer: &Trainer<P>,
+        summary: &Summary,
+        curves: &[Curve],
+    ) -> Result<()> {
+        self.weights("policy.safetensors", &trainer.policy())?;
+        if let Some(surrogate) = trainer.surrogate() {
+            self.write("surrogate.safetensors", |path| {
+                Ok(surrogate.save_weights(path, Layout::Burn)?)
+            })?;
+        }
+        self.json("config.json", trainer.config())?;
+        self.history("history.csv", &trainer.history().lines)?;
+        self.json("summary.json", summary)?;
+        if curves.iter().any(Curve::can_be_drawn) {
+            self.write("learning.svg", |path| {
+                learning_curves(path, &summary.task, curves)
+            })?;
+        }
+        Ok(())
     }
 
     /// Writes a module's weights in burn's layout.

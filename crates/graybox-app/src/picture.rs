@@ -24,6 +24,11 @@ impl Curve {
             points: history.lines.iter().filter_map(scored).collect(),
         }
     }
+
+    /// Whether it has more than one point, one of them with a positive loss.
+    pub fn can_be_drawn(&self) -> bool {
+        self.points.len() > 1 && self.points.iter().any(|(_, loss)| *loss > 0.0)
+    }
 }
 
 /// Colours told apart by people who confuse red and green (Okabe & Ito, 2008).

@@ -204,6 +204,11 @@ pub enum TrainError {
         /// The width of that.
         expected: usize,
     },
+    /// An action whose range the oracle does not state.
+    #[error(
+        "the oracle states no bounds for action {0:?}: give it a \"lo\" and a \"hi\" in its description"
+    )]
+    Unbounded(String),
     /// A round failed.
     #[error(transparent)]
     Step(#[from] StepError),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::prelude::*;
 use graybox_model::{Affine, HeadConfig, MlpConfig, MlpPolicyConfig, MlpSurrogateConfig};
-use graybox_oracle::Dims;
+use graybox_oracle::{Description, Dims, Quantity};
 
 use crate::{Dataset, DeviceData, Objective, SquaredError, TrainError};
 
@@ -40,6 +40,26 @@ impl Problem {
             device: device.clone().without_autodiff(),
             seed: 0,
         })
+    }
+
+    /// A problem as its oracle describes it: actions within the stated bounds, errors in units of the stated
+    /// scales, weighted as stated.
+    ///
+    /// # Errors
+    /// If an action has no bounds, or a bound or scale makes no sense.
+    pub fn described(
+        data: Dataset,
+        description: &Description,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let unbounded = |quantity: &&Quantity| quantity.lo.is_none() || quantity.hi.is_none();
+        if let Some(quantity) = description.u.iter().find(unbounded) {
+            return Err(TrainError::Unbounded(quantity.name.clone()));
+        }
+        let (low, high) = description.action_bounds().unwrap_or_default();
+        let objective = SquaredError::weighted(&description.scales(), &description.weights())?;
+        let actions = HeadConfig::bounded(low, high)?;
+        Ok(Self::new(data, actions, device)?.with_objective(objective))
     }
 
     /// Another objective than the mean squared error.
