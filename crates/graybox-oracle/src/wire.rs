@@ -13,7 +13,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::metered::{not_finite, wrong_width};
@@ -141,6 +141,11 @@ impl<'a> Reply<'a> {
         if let Some(reason) = self.error() {
             return Err(reason);
         }
+        if let (Some(y), None) = (self.y, self.errors)
+            && let Some(outcomes) = read_plain_rows(y, n, d_y)
+        {
+            return Ok(outcomes);
+        }
         let not_rows = |error| format!("`y` is not a list of rows: {error}");
         let rows: Capped<&RawValue> = read_capped(self.y.ok_or(NEITHER)?, n).map_err(not_rows)?;
         if rows.found != n {
@@ -193,6 +198,70 @@ fn read_row(row: &RawValue, d_y: usize) -> Outcome {
         Some(reason) => Err(RowError::Malformed(reason)),
         None => Ok(y),
     }
+}
+
+/// The outcomes of a batch in which nothing went wrong: `n` rows of `d_y` finite numbers, read in one go. None
+/// if there is anything else, which is then read with more care.
+fn read_plain_rows(y: &RawValue, n: usize, d_y: usize) -> Option<Vec<Outcome>> {
+    struct PlainRow<'a> {
+        values: &'a mut Vec<f64>,
+        d_y: usize,
+    }
+
+    impl<'de> DeserializeSeed<'de> for PlainRow<'_> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'de>>(self, row: D) -> Result<(), D::Error> {
+            row.deserialize_seq(self)
+        }
+    }
+
+    impl<'de> Visitor<'de> for PlainRow<'_> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a row")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut row: A) -> Result<(), A::Error> {
+            for _ in 0..self.d_y {
+                let value = row.next_element()?;
+                self.values.push(value.unwrap_or(f64::NAN));
+            }
+            Ok(())
+        }
+    }
+
+    struct PlainRows(usize, usize);
+
+    impl<'de> Visitor<'de> for PlainRows {
+        type Value = Option<Vec<Outcome>>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("rows")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Self::Value, A::Error> {
+            let Self(n, d_y) = self;
+            let mut outcomes = Vec::with_capacity(n);
+            for _ in 0..n {
+                let mut values = Vec::with_capacity(d_y);
+                let row = PlainRow {
+                    values: &mut values,
+                    d_y,
+                };
+                if rows.next_element_seed(row)?.is_none() || not_finite(&values).is_some() {
+                    return Ok(None);
+                }
+                outcomes.push(Ok(values));
+            }
+            Ok(Some(outcomes))
+        }
+    }
+
+    serde_json::Deserializer::from_str(y.get())
+        .deserialize_seq(PlainRows(n, d_y))
+        .ok()?
 }
 
 /// A list of which only the expected number of items is stored.

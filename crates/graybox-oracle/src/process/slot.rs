@@ -146,6 +146,11 @@ impl Slot {
         matches!(self.phase, Phase::Leaving(..))
     }
 
+    /// Whether it has been asked something it has not answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_up() && !self.held.is_empty()
+    }
+
     /// Whether its first start is still under way.
     pub(super) fn is_first_starting(&self) -> bool {
         self.failed_starts == 0 && !self.is_up()
@@ -308,7 +313,12 @@ impl Slot {
     }
 
     /// Reads what its program has written, once.
-    fn receive(&mut self, now: Instant, work: &mut Work, config: &ProcessConfig) -> Stream {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        work: &mut Work,
+        config: &ProcessConfig,
+    ) -> Stream {
         let Some(mut program) = self.program.take() else {
             return Stream::Closed;
         };
