@@ -34,6 +34,9 @@ pub trait Task: Send + Sync {
     fn draw(&self, rng: &mut StdRng) -> (Vec<f64>, Vec<f64>);
 
     /// The outcome without noise.
+    ///
+    /// # Errors
+    /// If the task has no outcome there.
     fn evaluate(&self, x: &[f64], u: &[f64]) -> Outcome;
 
     /// `∂y/∂u`, row-major `[d_y, d_u]`, where it exists.

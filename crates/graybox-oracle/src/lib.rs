@@ -36,7 +36,7 @@ mod wire;
 pub use closure::{FnOracle, IntoOutcome};
 pub use description::{Description, Quantity};
 pub use error::{BudgetError, RowError, ShapeError};
-pub use metered::{Budget, Metered};
+pub use metered::{Budget, Meter, Metered};
 pub use oracle::{Dims, Oracle, Outcome};
 #[cfg(unix)]
 pub use process::{ProcessConfig, ProcessOracle, SpawnError, StartError};

@@ -26,6 +26,19 @@ impl Budget {
     }
 }
 
+/// What has been asked of an oracle so far.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Meter {
+    /// Calls charged.
+    pub calls: u64,
+    /// Charged calls that failed.
+    pub failed: u64,
+    /// Rows evaluated for scores only, never charged.
+    pub scored: u64,
+    /// Seconds spent waiting for the oracle.
+    pub seconds: f64,
+}
+
 /// An oracle with a meter on it. Nothing else calls [`Oracle::evaluate`].
 ///
 /// One call is one row. Calls charged are calls the oracle saw, failures included; a batch the budget
@@ -34,10 +47,7 @@ impl Budget {
 pub struct Metered {
     oracle: Box<dyn Oracle>,
     budget: Budget,
-    calls: u64,
-    failed: u64,
-    scored: u64,
-    seconds: f64,
+    meter: Meter,
 }
 
 impl Metered {
@@ -46,10 +56,7 @@ impl Metered {
         Self {
             oracle: Box::new(oracle),
             budget,
-            calls: 0,
-            failed: 0,
-            scored: 0,
-            seconds: 0.0,
+            meter: Meter::default(),
         }
     }
 
@@ -74,10 +81,10 @@ impl Metered {
         for outcome in &outcomes {
             match outcome {
                 Err(RowError::Cancelled) => continue,
-                Err(_) => self.failed += 1,
+                Err(_) => self.meter.failed += 1,
                 Ok(_) => {}
             }
-            self.calls += 1;
+            self.meter.calls += 1;
         }
         Ok(outcomes)
     }
@@ -86,14 +93,14 @@ impl Metered {
     /// [`scored`](Self::scored).
     pub fn score(&mut self, queries: Queries<'_>) -> Vec<Outcome> {
         let outcomes = self.ask(queries);
-        self.scored += outcomes.len() as u64;
+        self.meter.scored += outcomes.len() as u64;
         outcomes
     }
 
     fn ask(&mut self, queries: Queries<'_>) -> Vec<Outcome> {
         let start = Instant::now();
         let mut outcomes = self.oracle.evaluate(queries);
-        self.seconds += start.elapsed().as_secs_f64();
+        self.meter.seconds += start.elapsed().as_secs_f64();
 
         // An oracle that lost count cannot say which answer belongs to which row.
         if outcomes.len() != queries.len() {
@@ -116,29 +123,39 @@ impl Metered {
         self.budget
     }
 
+    /// All counters at once, to be saved with a run.
+    pub fn meter(&self) -> Meter {
+        self.meter
+    }
+
+    /// Goes on counting where an earlier meter stopped.
+    pub fn resume(&mut self, meter: Meter) {
+        self.meter = meter;
+    }
+
     /// Calls charged so far.
     pub fn calls(&self) -> u64 {
-        self.calls
+        self.meter.calls
     }
 
     /// Calls that may still be made.
     pub fn left(&self) -> u64 {
-        self.budget.0.saturating_sub(self.calls)
+        self.budget.0.saturating_sub(self.meter.calls)
     }
 
     /// Charged calls that failed.
     pub fn failed(&self) -> u64 {
-        self.failed
+        self.meter.failed
     }
 
     /// Rows evaluated for scores only, never charged.
     pub fn scored(&self) -> u64 {
-        self.scored
+        self.meter.scored
     }
 
     /// Seconds spent waiting for the oracle.
     pub fn seconds(&self) -> f64 {
-        self.seconds
+        self.meter.seconds
     }
 }
 

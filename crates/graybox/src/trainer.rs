@@ -373,6 +373,7 @@ impl<P: Policy> Trainer<P> {
             "trainer",
             &(self.round, self.drawn, self.scored, self.loss_before),
         )?;
+        snapshot.put("meter", &self.metered.meter())?;
         self.student.save(&mut snapshot)?;
         self.algorithm.save(&mut snapshot)?;
         Ok(snapshot)
@@ -384,6 +385,7 @@ impl<P: Policy> Trainer<P> {
     /// If the snapshot is of another configuration.
     pub fn resume(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         (self.round, self.drawn, self.scored, self.loss_before) = snapshot.get("trainer")?;
+        self.metered.resume(snapshot.get("meter")?);
         self.student.load(snapshot)?;
         self.algorithm.load(snapshot)
     }

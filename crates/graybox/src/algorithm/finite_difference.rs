@@ -252,13 +252,13 @@ mod tests {
         let data = problem.data().host();
         let n = counts.iter().filter(|counts| **counts).count() as f64;
         let mut gradient = Vec::new();
-        for row_idx in 0..u.len() {
+        for (row_idx, counts) in counts.iter().enumerate() {
             let (x, u) = (data.x().row(row_idx)[0], u.row(row_idx));
             let y = smooth(x, u);
             let dloss_dy = problem.objective().gradient(&y, data.target().row(row_idx));
             for k in 0..2 {
                 let column: f64 = (0..2).map(|j| dloss_dy[j] * slopes(x, u)[j][k]).sum();
-                gradient.push(if counts[row_idx] { column / n } else { 0.0 });
+                gradient.push(if *counts { column / n } else { 0.0 });
             }
         }
         gradient
