@@ -42,7 +42,7 @@ pub fn reference(
     config: &TrainConfig,
 ) -> Result<Trainer<MlpPolicy>, TrainError> {
     let config = TrainConfig {
-        batch: 2,
+        batch: Some(2),
         learning_rate: LearningRate::default(),
         ..config.clone()
     };

@@ -131,6 +131,15 @@ impl AlgorithmConfig {
         }
     }
 
+    /// Training rows per round that suit it. Few where every update costs calls, since it is then the number
+    /// of updates that limits learning.
+    pub fn batch(&self) -> usize {
+        match self {
+            Self::Joint(_) => 16,
+            Self::FiniteDifference(_) => 2,
+        }
+    }
+
     /// Whether every setting is within its meaning.
     ///
     /// # Errors

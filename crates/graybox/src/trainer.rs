@@ -25,8 +25,9 @@ pub struct TrainConfig {
     pub calls: u64,
     /// Decides every random choice of the run.
     pub seed: u64,
-    /// Training rows per round.
-    pub batch: usize,
+    /// Training rows per round; as many as suit the algorithm, if not stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
     /// Hidden layers of the policy.
     pub policy: MlpConfig,
     /// The policy's learning rate.
@@ -43,7 +44,7 @@ impl Default for TrainConfig {
         Self {
             calls: 2_000,
             seed: 1,
-            batch: 16,
+            batch: None,
             policy: MlpConfig::default(),
             learning_rate: LearningRate::default(),
             algorithm: AlgorithmConfig::default(),
@@ -61,7 +62,7 @@ impl TrainConfig {
         if self.calls == 0 {
             return Err(ConfigError::new("calls", 0, "at least 1 oracle call"));
         }
-        at_least_one("batch", self.batch)?;
+        at_least_one("batch", self.rows_per_round())?;
         self.learning_rate.check("learning_rate")?;
         if let Err(error) = self.policy.check() {
             return Err(ConfigError::new(
@@ -71,6 +72,11 @@ impl TrainConfig {
             ));
         }
         self.algorithm.check()
+    }
+
+    /// Training rows per round, stated or not.
+    pub fn rows_per_round(&self) -> usize {
+        self.batch.unwrap_or_else(|| self.algorithm.batch())
     }
 }
 
@@ -284,7 +290,7 @@ impl<P: Policy> Trainer<P> {
     /// for each pass. Fewer than a batch where the budget ends; none where it cannot pay for one row.
     fn draw(&self) -> Option<Vec<usize>> {
         let left = self.metered.left();
-        let n = (1..=self.config.batch)
+        let n = (1..=self.config.rows_per_round())
             .rev()
             .find(|n| self.algorithm.calls(*n) <= left)?;
         let rows = self.problem.data().host().len() as u64;
