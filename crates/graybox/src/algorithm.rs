@@ -13,11 +13,15 @@ use crate::{
     Batch, ConfigError, Probe, Problem, RoundReport, SnapshotError, StepError, Student, TrainError,
 };
 
+mod difference_step;
 mod finite_difference;
 mod joint;
+mod rows;
+mod spsa;
 
-pub use finite_difference::{FiniteDifference, FiniteDifferenceConfig, Scheme};
+pub use finite_difference::{Auto, FiniteDifference, FiniteDifferenceConfig, Scheme, Step};
 pub use joint::{Joint, JointConfig, Routing};
+pub use spsa::{Directions, Spsa, SpsaConfig};
 
 /// A way to train a policy through an oracle.
 pub trait Algorithm<P: Policy>: Send {
@@ -106,6 +110,8 @@ pub enum AlgorithmConfig {
     Joint(JointConfig),
     /// Differences of the oracle chained into backpropagation.
     FiniteDifference(FiniteDifferenceConfig),
+    /// Differences along random directions.
+    Spsa(SpsaConfig),
 }
 
 impl Default for AlgorithmConfig {
@@ -120,6 +126,7 @@ impl AlgorithmConfig {
         vec![
             Self::Joint(JointConfig::default()),
             Self::FiniteDifference(FiniteDifferenceConfig::default()),
+            Self::Spsa(SpsaConfig::default()),
         ]
     }
 
@@ -128,6 +135,7 @@ impl AlgorithmConfig {
         match self {
             Self::Joint(_) => joint::NAME,
             Self::FiniteDifference(_) => finite_difference::NAME,
+            Self::Spsa(_) => spsa::NAME,
         }
     }
 
@@ -136,7 +144,7 @@ impl AlgorithmConfig {
     pub fn batch(&self) -> usize {
         match self {
             Self::Joint(_) => 16,
-            Self::FiniteDifference(_) => 2,
+            Self::FiniteDifference(_) | Self::Spsa(_) => 2,
         }
     }
 
@@ -148,6 +156,7 @@ impl AlgorithmConfig {
         match self {
             Self::Joint(config) => config.check(),
             Self::FiniteDifference(config) => config.check(),
+            Self::Spsa(config) => config.check(),
         }
     }
 
@@ -166,6 +175,7 @@ impl AlgorithmConfig {
         Ok(match self {
             Self::Joint(config) => Box::new(Joint::new(config.clone(), problem)),
             Self::FiniteDifference(config) => Box::new(FiniteDifference::new(*config, problem)),
+            Self::Spsa(config) => Box::new(Spsa::new(*config, problem)),
         })
     }
 }

@@ -41,6 +41,67 @@ impl Harness {
     }
 }
 
+/// Mean and standard error of a vector that is estimated many times.
+#[derive(Debug, Clone)]
+pub struct Spread {
+    n: f64,
+    sum: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Spread {
+    /// No estimates yet of a vector this long.
+    pub fn new(width: usize) -> Self {
+        Self {
+            n: 0.0,
+            sum: vec![0.0; width],
+            squares: vec![0.0; width],
+        }
+    }
+
+    /// Adds an estimate.
+    pub fn add(&mut self, estimate: &[f64]) {
+        self.n += 1.0;
+        for ((sum, square), value) in self.sum.iter_mut().zip(&mut self.squares).zip(estimate) {
+            *sum += value;
+            *square += value * value;
+        }
+    }
+
+    /// Of every component.
+    pub fn mean(&self) -> Vec<f64> {
+        self.sum.iter().map(|sum| sum / self.n).collect()
+    }
+
+    /// Of every component's mean.
+    pub fn standard_error(&self) -> Vec<f64> {
+        let parts = self.squares.iter().zip(&self.sum);
+        let variance = parts.map(|(square, sum)| square / self.n - (sum / self.n).powi(2));
+        variance.map(|v| (v.max(0.0) / self.n).sqrt()).collect()
+    }
+
+    /// Checks that every component of the mean lies within 4.5 standard errors of the truth, and that the
+    /// standard errors are at most a twentieth of the truth's length, so that the check could have failed.
+    ///
+    /// # Panics
+    /// If it does not, or could not.
+    pub fn assert_unbiased(&self, truth: &[f64]) {
+        let length = truth.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let parts = self.mean().into_iter().zip(self.standard_error());
+        for (idx, ((mean, error), truth)) in parts.zip(truth).enumerate() {
+            assert!(
+                error <= 0.05 * length,
+                "component {idx}: a standard error of {error:.2e} cannot tell, the truth is {length:.2e} long"
+            );
+            let z = (mean - truth) / error.max(f64::MIN_POSITIVE);
+            assert!(
+                z.abs() <= 4.5,
+                "component {idx}: {mean:.4e} for {truth:.4e}, {z:.1} standard errors"
+            );
+        }
+    }
+}
+
 /// Checks that an objective's two sides agree: value and gradient on the host against those burn computes,
 /// and the host's gradient against central differences of its value.
 ///
