@@ -65,9 +65,13 @@ fn main() -> Result<()> {
         ..TrainConfig::default()
     };
     let stop = stop_on_ctrl_c()?;
-    let mut trainer = Trainer::new(config.clone(), problem.clone(), TaskOracle(task.clone()))?
-        .with_held_out(held_out.clone())
-        .with_stop(stop.clone());
+    let mut trainer = Trainer::new(
+        config.clone(),
+        problem.clone(),
+        TaskOracle::new(task.clone(), args.seed),
+    )?
+    .with_held_out(held_out.clone())
+    .with_stop(stop.clone());
     let run = trainer.run(&mut Console::new("joint"))?;
 
     let mut reference = white_box::reference(&task, problem, &config)?

@@ -4,10 +4,11 @@
 //! [white-box reference](white_box) and no algorithm that is measured as black-box.
 
 mod dual;
+mod noise;
 mod task;
 mod tasks;
 pub mod white_box;
 
 pub use dual::{Dual, Real};
-pub use task::{Task, TaskOracle};
+pub use task::{Published, Task, TaskOracle, Truth};
 pub use tasks::{all, by_name};

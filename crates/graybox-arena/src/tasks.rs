@@ -2,22 +2,116 @@
 
 use std::sync::Arc;
 
+use graybox::oracle::Dims;
+
 use crate::Task;
+use crate::noise::Noise;
 
 mod asker;
+mod asker_kinked;
+mod asker_narrow;
+mod band;
 mod cannon;
+mod fold;
+mod network;
+mod planar_arm;
+mod rotation;
 
 use asker::Asker;
+use asker_kinked::AskerKinked;
+use asker_narrow::AskerNarrow;
+use band::Band;
 use cannon::Cannon;
+use fold::Fold;
+use network::Network;
+use planar_arm::PlanarArm;
+use rotation::Rotation;
 
 /// Every task.
 pub fn all() -> Vec<Arc<dyn Task>> {
-    vec![Arc::new(Asker), Arc::new(Cannon)]
+    let mut tasks: Vec<Arc<dyn Task>> = vec![
+        Arc::new(Asker::PLAIN),
+        Arc::new(Asker::noisy(
+            "asker_noisy",
+            "asker with noise of standard deviation 0.05",
+            Noise::Normal(0.05),
+        )),
+        Arc::new(Asker::noisy(
+            "asker_noisy_01",
+            "asker with noise of standard deviation 0.01",
+            Noise::Normal(0.01),
+        )),
+        Arc::new(Asker::noisy(
+            "asker_noisy_20",
+            "asker with noise of standard deviation 0.2",
+            Noise::Normal(0.2),
+        )),
+        Arc::new(Asker::noisy(
+            "asker_heavy_tail",
+            "asker with one row in ten replaced by U[-10, 10]",
+            Noise::Outliers {
+                share: 0.1,
+                size: 10.0,
+            },
+        )),
+        Arc::new(AskerKinked),
+        Arc::new(AskerNarrow),
+        Arc::new(Asker::RESCALED),
+        Arc::new(Cannon),
+        Arc::new(Rotation::PLAIN),
+        Arc::new(PlanarArm),
+        Arc::new(Fold),
+        Arc::new(Band),
+        Arc::new(Rotation::noisy(
+            "rotation_noisy",
+            "rotation with noise of standard deviation 0.1",
+            0.1,
+        )),
+        Arc::new(Rotation::noisy(
+            "rotation_noisy_05",
+            "rotation with noise of standard deviation 0.05",
+            0.05,
+        )),
+        Arc::new(Rotation::noisy(
+            "rotation_noisy_20",
+            "rotation with noise of standard deviation 0.2",
+            0.2,
+        )),
+        Arc::new(Rotation::noisy(
+            "rotation_noisy_50",
+            "rotation with noise of standard deviation 0.5",
+            0.5,
+        )),
+        Arc::new(Rotation::QUANTISED),
+        Arc::new(Rotation::KINKED),
+        Arc::new(Network::new(
+            "random_mlp",
+            "a random network of 16 actions and 8 outcomes",
+            Dims::new(8, 16, 8),
+        )),
+    ];
+    for (name, about, d_u) in [
+        ("scaling1", "a random network, 1 action, 1 outcome", 1),
+        ("scaling4", "a random network, 4 actions, 4 outcomes", 4),
+        ("scaling16", "a random network, 16 actions, 4 outcomes", 16),
+        ("scaling64", "a random network, 64 actions, 4 outcomes", 64),
+    ] {
+        let dims = Dims::new(4, d_u, d_u.min(4));
+        tasks.push(Arc::new(Network::new(name, about, dims)));
+    }
+    tasks
 }
 
-/// The task of this name.
+/// The task of this name, however it is punctuated: `scaling(64)` is `scaling64`.
 pub fn by_name(name: &str) -> Option<Arc<dyn Task>> {
-    all().into_iter().find(|task| task.name() == name)
+    let letters = |name: &str| -> String {
+        let kept = name.chars().filter(char::is_ascii_alphanumeric);
+        kept.collect::<String>().to_ascii_lowercase()
+    };
+    let wanted = letters(name);
+    all()
+        .into_iter()
+        .find(|task| letters(task.name()) == wanted)
 }
 
 #[cfg(test)]
@@ -68,7 +162,7 @@ mod tests {
                     let moved = |h: f64| {
                         let mut u = u.clone();
                         u[k] += h;
-                        task.evaluate(&x, &u)
+                        task.smooth(&x, &u)
                     };
                     let (Ok(plus), Ok(minus)) = (moved(h), moved(-h)) else {
                         continue;

@@ -50,7 +50,7 @@ pub fn reference(
     let device = problem.device().clone();
     let new_policy: PolicyFactory<_> = Arc::new(move |rng| policy.init(rng, &device));
     let algorithm = Box::new(WhiteBox::new(Arc::clone(task)));
-    let oracle = TaskOracle(Arc::clone(task));
+    let oracle = TaskOracle::new(Arc::clone(task), config.seed);
     Trainer::with_algorithm(config, problem, oracle, &new_policy, algorithm)
 }
 

@@ -46,6 +46,8 @@ pub struct Meter {
 /// width or a value that is not finite is a failed row.
 pub struct Metered {
     oracle: Box<dyn Oracle>,
+    /// What scores are taken from, where it is not the oracle itself.
+    truth: Option<Box<dyn Oracle>>,
     budget: Budget,
     meter: Meter,
 }
@@ -55,9 +57,17 @@ impl Metered {
     pub fn new(oracle: impl Oracle + 'static, budget: Budget) -> Self {
         Self {
             oracle: Box::new(oracle),
+            truth: None,
             budget,
             meter: Meter::default(),
         }
+    }
+
+    /// Takes scores from another oracle: the same function without its noise, where someone has it.
+    #[must_use]
+    pub fn with_truth(mut self, truth: impl Oracle + 'static) -> Self {
+        self.truth = Some(Box::new(truth));
+        self
     }
 
     /// The oracle's widths.
@@ -77,7 +87,9 @@ impl Metered {
                 left: self.left(),
             });
         }
-        let outcomes = self.ask(queries);
+        let start = Instant::now();
+        let outcomes = ask(&*self.oracle, queries);
+        self.meter.seconds += start.elapsed().as_secs_f64();
         for outcome in &outcomes {
             match outcome {
                 Err(RowError::Cancelled) => continue,
@@ -92,29 +104,8 @@ impl Metered {
     /// Evaluates every row for a score that no algorithm sees. Free of charge, and counted apart in
     /// [`scored`](Self::scored).
     pub fn score(&mut self, queries: Queries<'_>) -> Vec<Outcome> {
-        let outcomes = self.ask(queries);
+        let outcomes = ask(self.truth.as_deref().unwrap_or(&*self.oracle), queries);
         self.meter.scored += outcomes.len() as u64;
-        outcomes
-    }
-
-    fn ask(&mut self, queries: Queries<'_>) -> Vec<Outcome> {
-        let start = Instant::now();
-        let mut outcomes = self.oracle.evaluate(queries);
-        self.meter.seconds += start.elapsed().as_secs_f64();
-
-        // An oracle that lost count cannot say which answer belongs to which row.
-        if outcomes.len() != queries.len() {
-            let reason = format!("{} answers to {} rows", outcomes.len(), queries.len());
-            return vec![Err(RowError::Malformed(reason)); queries.len()];
-        }
-        let d_y = self.oracle.dims().y;
-        for outcome in &mut outcomes {
-            if let Ok(y) = outcome
-                && let Some(reason) = fault(y, d_y)
-            {
-                *outcome = Err(RowError::Malformed(reason));
-            }
-        }
         outcomes
     }
 
@@ -153,10 +144,29 @@ impl Metered {
         self.meter.scored
     }
 
-    /// Seconds spent waiting for the oracle.
+    /// Seconds spent waiting for the oracle in calls that were charged.
     pub fn seconds(&self) -> f64 {
         self.meter.seconds
     }
+}
+
+/// Asks an oracle and checks its answers.
+fn ask(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
+    let mut outcomes = oracle.evaluate(queries);
+    // An oracle that lost count cannot say which answer belongs to which row.
+    if outcomes.len() != queries.len() {
+        let reason = format!("{} answers to {} rows", outcomes.len(), queries.len());
+        return vec![Err(RowError::Malformed(reason)); queries.len()];
+    }
+    let d_y = oracle.dims().y;
+    for outcome in &mut outcomes {
+        if let Ok(y) = outcome
+            && let Some(reason) = fault(y, d_y)
+        {
+            *outcome = Err(RowError::Malformed(reason));
+        }
+    }
+    outcomes
 }
 
 /// What is wrong with an outcome, if anything.
@@ -252,6 +262,17 @@ mod tests {
         let x = rows(&[0.0]);
         metered.evaluate(Queries::new(&x, &x).unwrap()).unwrap();
         assert_eq!((metered.calls(), metered.failed()), (0, 0));
+    }
+
+    #[test]
+    fn scores_are_taken_from_the_truth_where_it_is_known() {
+        let noisy = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0] + 1.0]);
+        let truth = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
+        let mut metered = Metered::new(noisy, Budget::new(1).unwrap()).with_truth(truth);
+        let x = rows(&[2.0]);
+        let queries = Queries::new(&x, &x).unwrap();
+        assert_eq!(metered.score(queries), [Ok(vec![2.0])]);
+        assert_eq!(metered.evaluate(queries).unwrap(), [Ok(vec![3.0])]);
     }
 
     #[test]

@@ -210,6 +210,14 @@ impl<P: Policy> Trainer<P> {
         self
     }
 
+    /// Takes scores from another oracle: the same function without its noise, where someone has it. No
+    /// algorithm sees it.
+    #[must_use]
+    pub fn with_truth(mut self, truth: impl Oracle + 'static) -> Self {
+        self.metered = self.metered.with_truth(truth);
+        self
+    }
+
     /// Listens to a flag that ends the run.
     #[must_use]
     pub fn with_stop(mut self, stop: Stop) -> Self {
