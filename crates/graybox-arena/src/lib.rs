@@ -5,6 +5,7 @@
 
 mod dual;
 mod noise;
+mod objective;
 mod task;
 mod tasks;
 pub mod white_box;

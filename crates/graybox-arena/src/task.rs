@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::prelude::*;
-use graybox::model::HeadConfig;
+use graybox::model::{Affine, HeadConfig};
 use graybox::oracle::{Dims, Oracle, Outcome, Queries, Rows};
-use graybox::{Dataset, Problem, SquaredError, TrainError};
+use graybox::{ConfigError, Dataset, Objective, Problem, SquaredError, TrainError};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
@@ -73,6 +73,19 @@ pub trait Task: Send + Sync {
         vec![1.0; self.dims().y]
     }
 
+    /// The loss to be minimised: the mean over outcomes of the squared error, in units of their scale.
+    ///
+    /// # Errors
+    /// If a scale is not positive and finite.
+    fn objective(&self) -> Result<Arc<dyn Objective>, ConfigError> {
+        Ok(Arc::new(SquaredError::scaled(&self.outcome_scale())?))
+    }
+
+    /// Where outcomes lie and how far they spread, if the targets do not tell.
+    fn outcome_spread(&self) -> Option<Affine> {
+        None
+    }
+
     /// The loss that unlimited training with the true gradient reaches, where it is known.
     fn floor(&self) -> Option<f64> {
         None
@@ -130,13 +143,17 @@ impl dyn Task {
         Dataset::new(x, target).expect("a task draws finite rows")
     }
 
-    /// The problem of hitting these targets, with errors in the task's units.
+    /// The problem of hitting these targets, with the task's objective.
     ///
     /// # Errors
     /// If the task's scales make no sense.
     pub fn problem(&self, data: Dataset, device: &Device) -> Result<Problem, TrainError> {
-        let objective = SquaredError::scaled(&self.outcome_scale())?;
-        Ok(Problem::new(data, self.actions(), device)?.with_objective(objective))
+        let problem = Problem::new(data, self.actions(), device)?;
+        let problem = problem.with_objective(self.objective()?);
+        Ok(match self.outcome_spread() {
+            Some(outcome) => problem.with_outcome(outcome),
+            None => problem,
+        })
     }
 }
 

@@ -4,28 +4,63 @@ use std::sync::Arc;
 
 use graybox::oracle::Dims;
 
-use crate::Task;
 use crate::noise::Noise;
+use crate::{Published, Task};
 
+mod actuator;
 mod asker;
 mod asker_kinked;
 mod asker_narrow;
+mod ballistics;
 mod band;
 mod cannon;
 mod fold;
 mod network;
 mod planar_arm;
+mod robotic_arm;
+mod rosenbrock;
 mod rotation;
+mod sine_wave;
+mod throw;
 
+use actuator::Actuator;
 use asker::Asker;
 use asker_kinked::AskerKinked;
 use asker_narrow::AskerNarrow;
+use ballistics::Ballistics;
 use band::Band;
 use cannon::Cannon;
 use fold::Fold;
 use network::Network;
 use planar_arm::PlanarArm;
+use robotic_arm::RoboticArm;
+use rosenbrock::Rosenbrock;
 use rotation::Rotation;
+use sine_wave::SineWave;
+use throw::Throw;
+
+/// A publication and the calls its methods were given.
+struct Paper {
+    source: &'static str,
+    calls: u64,
+}
+
+impl Paper {
+    /// The loss one of its methods reached.
+    const fn reached(&self, loss: f64, method: &'static str) -> Published {
+        Published {
+            loss,
+            calls: Some(self.calls),
+            method,
+            source: self.source,
+        }
+    }
+}
+
+const REN: Paper = Paper {
+    source: "Ren, Padilla & Malof, NeurIPS 2020",
+    calls: 10_000,
+};
 
 /// Every task.
 pub fn all() -> Vec<Arc<dyn Task>> {
@@ -57,11 +92,18 @@ pub fn all() -> Vec<Arc<dyn Task>> {
         Arc::new(AskerKinked),
         Arc::new(AskerNarrow),
         Arc::new(Asker::RESCALED),
-        Arc::new(Cannon),
+        Arc::new(RoboticArm),
+        Arc::new(SineWave),
+        Arc::new(Ballistics),
+        Arc::new(Actuator),
+        Arc::new(Rosenbrock::plain()),
+        Arc::new(Rosenbrock::submanifold()),
+        Arc::new(Network::new(
+            "random_mlp",
+            "a random network of 16 actions and 8 outcomes",
+            Dims::new(8, 16, 8),
+        )),
         Arc::new(Rotation::PLAIN),
-        Arc::new(PlanarArm),
-        Arc::new(Fold),
-        Arc::new(Band),
         Arc::new(Rotation::noisy(
             "rotation_noisy",
             "rotation with noise of standard deviation 0.1",
@@ -84,11 +126,11 @@ pub fn all() -> Vec<Arc<dyn Task>> {
         )),
         Arc::new(Rotation::QUANTISED),
         Arc::new(Rotation::KINKED),
-        Arc::new(Network::new(
-            "random_mlp",
-            "a random network of 16 actions and 8 outcomes",
-            Dims::new(8, 16, 8),
-        )),
+        Arc::new(Throw),
+        Arc::new(PlanarArm),
+        Arc::new(Fold),
+        Arc::new(Band),
+        Arc::new(Cannon),
     ];
     for (name, about, d_u) in [
         ("scaling1", "a random network, 1 action, 1 outcome", 1),
@@ -117,6 +159,8 @@ pub fn by_name(name: &str) -> Option<Arc<dyn Task>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use graybox::model::Affine;
+    use graybox::oracle::Rows;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -126,6 +170,41 @@ mod tests {
         for name in &names {
             assert_eq!(names.iter().filter(|other| *other == name).count(), 1);
             assert!(by_name(name).is_some());
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_however_it_is_punctuated() {
+        for name in ["scaling64", "scaling(64)", "Scaling_64"] {
+            assert_eq!(by_name(name).map(|task| task.name()), Some("scaling64"));
+        }
+        assert!(by_name("no such task").is_none());
+    }
+
+    #[test]
+    fn targets_lie_where_actions_of_ordinary_size_lead() {
+        for task in all() {
+            let spread = |rows: &Rows| Affine::standardise(rows.width(), rows.as_slice());
+            let data = task.sample(500, 3);
+            let wanted = spread(data.target());
+            let actions = task.actions().affine();
+            let mut rng = StdRng::seed_from_u64(4);
+            let mut y = Rows::new(task.dims().y);
+            for x in data.x().iter() {
+                let z = crate::task::normal(&mut rng, actions.width(), 0.7);
+                let u: Vec<f64> = (z.iter().zip(actions.shift()).zip(actions.scale()))
+                    .map(|((z, shift), scale)| shift + scale * z)
+                    .collect();
+                if let Ok(outcome) = task.evaluate(x, &u) {
+                    y.push(&outcome).unwrap();
+                }
+            }
+            let seen = spread(&y);
+            for dim in 0..y.width() {
+                let offset = (seen.shift()[dim] - wanted.shift()[dim]).abs();
+                let reach = 3.0 * seen.scale()[dim];
+                assert!(offset < reach, "{}, outcome {dim}", task.name());
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a good outcome is.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use burn::prelude::*;
 
@@ -26,6 +26,24 @@ pub trait Objective: Send + Sync + std::fmt::Debug {
     /// steps and measure a surrogate's error in the same norm.
     fn least_squares(&self) -> Option<&[f64]> {
         None
+    }
+}
+
+impl<O: Objective + ?Sized> Objective for Arc<O> {
+    fn rows(&self, y: Tensor<2>, target: Tensor<2>) -> Tensor<1> {
+        (**self).rows(y, target)
+    }
+
+    fn value(&self, y: &[f64], target: &[f64]) -> f64 {
+        (**self).value(y, target)
+    }
+
+    fn gradient(&self, y: &[f64], target: &[f64]) -> Vec<f64> {
+        (**self).gradient(y, target)
+    }
+
+    fn least_squares(&self) -> Option<&[f64]> {
+        (**self).least_squares()
     }
 }
 
