@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Parser;
 use graybox::algorithm::{JointConfig, Routing};
-use graybox::{AlgorithmConfig, Dataset, TrainConfig, Trainer};
+use graybox::{AlgorithmConfig, Dataset, Ending, TrainConfig, Trainer};
 use graybox_app::{Artifacts, Console, Curve, DeviceName, Summary, stop_on_ctrl_c};
 use graybox_arena::{TaskOracle, white_box};
 
@@ -80,7 +80,10 @@ fn main() -> Result<()> {
     let white_box = reference.run(&mut Console::new("white box"))?;
 
     let mut summary = Summary::new("cannon", &args.device, &trainer, &run);
-    summary.white_box_loss = white_box.true_loss_after;
+    // What an interrupted reference reached says nothing.
+    if white_box.ending == Ending::BudgetSpent {
+        summary.white_box_loss = white_box.true_loss_after;
+    }
     let curves = [
         Curve::held_out("joint L*, oracle called only", trainer.history()),
         Curve::held_out("white box, true gradient", reference.history()),

@@ -94,7 +94,11 @@ impl fmt::Display for Summary {
             )?;
         }
         let (calls, failed) = (self.oracle_calls, self.failed_calls);
-        write!(f, "oracle calls         {calls} ({failed} failed)")
+        write!(f, "oracle calls         {calls} ({failed} failed)")?;
+        for diagnosis in &self.diagnoses {
+            write!(f, "\nstuck                {diagnosis}")?;
+        }
+        Ok(())
     }
 }
 

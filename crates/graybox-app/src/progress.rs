@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub struct Console {
     name: String,
     bar: Option<ProgressBar>,
-    /// Tenths of the budget told so far, where there is no terminal.
-    told: u64,
+    /// Tenths of the budget told so far, where there is no terminal; none before the first line.
+    told: Option<u64>,
     held_out: Option<f64>,
 }
 
@@ -28,7 +28,7 @@ impl Console {
         Self {
             name,
             bar,
-            told: 0,
+            told: None,
             held_out: None,
         }
     }
@@ -57,8 +57,8 @@ impl Observer for Console {
             return;
         }
         let tenth = 10 * line.calls / line.budget.max(1);
-        if tenth > self.told {
-            self.told = tenth;
+        if Some(tenth) > self.told {
+            self.told = Some(tenth);
             eprintln!(
                 "{}: {}/{} calls  {}",
                 self.name,

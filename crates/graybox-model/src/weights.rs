@@ -25,10 +25,19 @@ pub enum Layout {
 /// # Errors
 /// If the file cannot be written.
 pub fn save_weights(module: &impl Module, path: &Path, layout: Layout) -> Result<(), ModelError> {
-    let mut store = SafetensorsStore::from_file(path).overwrite(true);
-    if layout == Layout::PyTorch {
-        store = store.with_to_adapter(BurnToPyTorchAdapter);
-    }
+    // One entry only: several would stand in another order in every file, and equal weights are to give
+    // equal files.
+    let (format, mut store) = match layout {
+        Layout::Burn => ("safetensors", SafetensorsStore::from_file(path)),
+        Layout::PyTorch => {
+            let store = SafetensorsStore::from_file(path);
+            ("pt", store.with_to_adapter(BurnToPyTorchAdapter))
+        }
+    };
+    store = store
+        .overwrite(true)
+        .clear_metadata()
+        .metadata("format", format);
     module
         .valid()
         .save_into(&mut store)

@@ -37,3 +37,8 @@ pub use trainer::{Ending, RunReport, TrainConfig, Trainer};
 pub use graybox_model as model;
 #[doc(no_inline)]
 pub use graybox_oracle as oracle;
+
+/// The README's program is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
