@@ -25,6 +25,7 @@
 mod error;
 mod head;
 mod mlp;
+mod onnx;
 mod policy;
 mod scaler;
 mod surrogate;
@@ -34,6 +35,7 @@ mod weights;
 pub use error::ModelError;
 pub use head::{Head, HeadConfig, Squash};
 pub use mlp::{Activation, Mlp, MlpConfig};
+pub use onnx::{OPSET, onnx};
 pub use policy::{MlpPolicy, MlpPolicyConfig, Policy};
 pub use scaler::{Affine, Scaler};
 pub use surrogate::{Ensemble, MlpSurrogate, MlpSurrogateConfig, Surrogate};

@@ -31,7 +31,7 @@ pub use replay::{Replay, Replayed};
 pub use snapshot::Snapshot;
 pub use stop::Stop;
 pub use student::{LearningRate, Student};
-pub use trainer::{Ending, RunReport, TrainConfig, Trainer};
+pub use trainer::{Ending, RunReport, Score, TrainConfig, Trainer};
 
 #[doc(no_inline)]
 pub use graybox_model as model;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use graybox_model::{MlpConfig, MlpPolicy, Policy};
-use graybox_oracle::{Budget, Metered, Oracle, Queries};
+use graybox_oracle::{Budget, Metered, Oracle, Outcome, Queries, Rows};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -131,7 +131,17 @@ pub struct Trainer<P: Policy> {
     /// Scores taken so far during the run.
     scored: u64,
     loss_before: Option<f64>,
+    last_score: Option<Score>,
     history: History,
+}
+
+/// The policy's actions on the held-out rows and what came of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// The actions, `[n, d_u]`.
+    pub u: Rows,
+    /// An outcome for each.
+    pub outcomes: Vec<Outcome>,
 }
 
 impl Trainer<MlpPolicy> {
@@ -199,6 +209,7 @@ impl<P: Policy> Trainer<P> {
             drawn: 0,
             scored: 0,
             loss_before: None,
+            last_score: None,
             history: History::default(),
         })
     }
@@ -327,6 +338,7 @@ impl<P: Policy> Trainer<P> {
         let losses: Vec<f64> = (outcomes.iter().zip(data.target().iter()))
             .filter_map(|(y, target)| Some(objective.value(y.as_ref().ok()?, target)))
             .collect();
+        self.last_score = Some(Score { u, outcomes });
         (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
     }
 
@@ -370,6 +382,16 @@ impl<P: Policy> Trainer<P> {
     /// The run's settings.
     pub fn config(&self) -> &TrainConfig {
         &self.config
+    }
+
+    /// The rows it is scored on, if there are any.
+    pub fn held_out(&self) -> Option<&Dataset> {
+        self.held_out.as_ref()
+    }
+
+    /// What came of the held-out rows when they were last scored.
+    pub fn last_score(&self) -> Option<&Score> {
+        self.last_score.as_ref()
     }
 
     /// What has happened so far.

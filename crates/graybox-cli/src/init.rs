@@ -1,0 +1,448 @@
+//! `graybox init`: a commented `run.toml` from what a program says of itself and what the data shows.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::io::{self, IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use graybox::Dataset;
+use graybox::model::Affine;
+use graybox::oracle::{Description, Dims, ProcessConfig, ProcessOracle, Quantity, Sample};
+use toml::Value;
+
+use crate::args::Init;
+use crate::outcome::{Blame, Done, Failure};
+use crate::run_file::{Data, Range, RunFile, Unit, absolute, names};
+
+/// Rows that a program is asked for where there is no data.
+const SAMPLE: usize = 300;
+
+pub(crate) fn run(args: &Init) -> Result<Done, Failure> {
+    let out = absolute(&args.out)?;
+    if out.exists() && !args.overwrite {
+        return Err(Failure::usage(anyhow!(
+            "{} is there already: write elsewhere with --out, or replace it with --overwrite",
+            args.out.display()
+        )));
+    }
+    let folder = out.parent().unwrap_or(Path::new("/")).to_owned();
+    let oracle = ProcessConfig {
+        command: command_seen_from(&folder, &args.command)?,
+        workers: std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(8),
+        dims: args.sizes.as_deref().map(sizes).transpose().or_usage()?,
+        ..ProcessConfig::default()
+    };
+    let data = args.data.as_deref().map(absolute).transpose()?;
+    std::env::set_current_dir(&folder)
+        .with_context(|| format!("cannot enter {}", folder.display()))
+        .or_usage()?;
+
+    let asked_once = ProcessConfig {
+        workers: 1,
+        ..oracle.clone()
+    };
+    let described = ProcessOracle::start(asked_once).or_oracle()?;
+    let said = described.description().clone();
+    let actions = ranges(&said, &args.bounds).or_usage()?;
+    let (data, rows) = match data {
+        Some(path) => read(&path, &folder, args, &said).or_usage()?,
+        None => sample(&oracle, said.dims())?,
+    };
+    let outcomes = scales(&said, &rows);
+    let run = RunFile {
+        name: None,
+        folder: None,
+        oracle,
+        data,
+        actions,
+        outcomes,
+        train: settings(said.dims()),
+    };
+    // What is written is what was checked: the same text is read back.
+    run.describe(&said).or_usage()?;
+    let text = commented(&run, &said, &rows)?;
+    let again: RunFile =
+        toml::from_str(&text).context("the settings written cannot be read back")?;
+    if again != run {
+        return Err(anyhow!("the settings written are read back as others").into());
+    }
+    fs::write(&out, text).with_context(|| format!("cannot write {}", out.display()))?;
+
+    println!("wrote {}", args.out.display());
+    println!("next: graybox check {}", args.out.display());
+    Ok(Done::Finished)
+}
+
+/// The command as it works from the folder of the settings: arguments that are files here keep pointing there.
+fn command_seen_from(folder: &Path, command: &[String]) -> Result<Vec<String>, Failure> {
+    let here = absolute(Path::new("."))?;
+    let words = command.iter().map(|word| {
+        let path = Path::new(word);
+        let elsewhere = path.is_relative() && path.is_file() && here != folder;
+        Ok(if elsewhere {
+            absolute(path)?.display().to_string()
+        } else {
+            word.clone()
+        })
+    });
+    words.collect()
+}
+
+fn sizes(text: &str) -> Result<Dims> {
+    let sizes: Result<Vec<usize>, _> = text.split(',').map(|size| size.trim().parse()).collect();
+    match sizes.as_deref() {
+        Ok(&[x, u, y]) if u > 0 && y > 0 => Ok(Dims::new(x, u, y)),
+        _ => {
+            bail!("--sizes is {text:?}, expected three whole numbers such as 2,1,1 for x, u and y")
+        }
+    }
+}
+
+/// Ranges of the actions that the program does not give one.
+fn ranges(said: &Description, given: &[String]) -> Result<BTreeMap<String, Range>> {
+    let mut ranges = BTreeMap::new();
+    for text in given {
+        let (name, range) = bounds(text)?;
+        if !said.u.iter().any(|action| action.name == name) {
+            bail!(
+                "--bounds names {name:?}; the program's actions are {}",
+                names(&said.u).join(", ")
+            );
+        }
+        ranges.insert(name, range);
+    }
+    for action in &said.u {
+        if action.lo.zip(action.hi).is_some() || ranges.contains_key(&action.name) {
+            continue;
+        }
+        let range = if io::stdin().is_terminal() && io::stderr().is_terminal() {
+            ask(action)?
+        } else {
+            bail!(
+                "the program states no range for action {0:?}: give one with --bounds {0}=LOW..HIGH, or let its \
+                 description say \"lo\" and \"hi\"",
+                action.name
+            )
+        };
+        ranges.insert(action.name.clone(), range);
+    }
+    Ok(ranges)
+}
+
+fn bounds(text: &str) -> Result<(String, Range)> {
+    let parsed = text.split_once('=').and_then(|(name, range)| {
+        let (low, high) = range.split_once("..")?;
+        let (low, high) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+        Some((name.trim().to_owned(), Range { low, high }))
+    });
+    match parsed {
+        Some((name, range)) if range.low < range.high => Ok((name, range)),
+        _ => bail!("--bounds is {text:?}, expected ACTION=LOW..HIGH such as angle=0..1.57"),
+    }
+}
+
+fn ask(action: &Quantity) -> Result<Range> {
+    let unit = action
+        .unit
+        .as_deref()
+        .map_or(String::new(), |unit| format!(" in {unit}"));
+    loop {
+        eprint!("range of action {}{unit}, as LOW..HIGH: ", action.name);
+        io::stderr().flush()?;
+        let mut line = String::new();
+        if io::stdin().read_line(&mut line)? == 0 {
+            bail!("no range for action {:?}", action.name);
+        }
+        match bounds(&format!("{}={}", action.name, line.trim())) {
+            Ok((_, range)) => return Ok(range),
+            Err(_) => eprintln!("two numbers with dots between, the lower first, such as 0..1.57"),
+        }
+    }
+}
+
+/// Finds the columns in a CSV file and reads it.
+fn read(path: &Path, folder: &Path, args: &Init, said: &Description) -> Result<(Data, Dataset)> {
+    let mut reader = csv::ReaderBuilder::new()
+        .comment(Some(b'#'))
+        .trim(csv::Trim::All)
+        .from_path(path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let header: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+    let column = |name: &String, forms: &[String]| {
+        let found = forms.iter().find(|form| header.contains(form));
+        found.cloned().with_context(|| {
+            format!(
+                "{}: no column {name:?}; the header has {}. Name the columns with --x and --target",
+                path.display(),
+                header.join(", ")
+            )
+        })
+    };
+    let x = if args.x.is_empty() {
+        let x = names(&said.x);
+        x.iter()
+            .map(|name| column(name, std::slice::from_ref(name)))
+            .collect::<Result<_>>()?
+    } else {
+        args.x.clone()
+    };
+    let target = if args.target.is_empty() {
+        let y = names(&said.y);
+        let found = y.iter().map(|name| {
+            let forms = [
+                format!("target_{name}"),
+                format!("{name}_target"),
+                name.clone(),
+            ];
+            column(name, &forms)
+        });
+        found.collect::<Result<_>>()?
+    } else {
+        args.target.clone()
+    };
+    let shown = path
+        .strip_prefix(folder)
+        .map_or_else(|_| path.to_owned(), PathBuf::from);
+    let data = Data {
+        file: Some(shown),
+        x,
+        target,
+        ..Data::default()
+    };
+    for (what, columns, expected) in [
+        ("--x", &data.x, said.x.len()),
+        ("--target", &data.target, said.y.len()),
+    ] {
+        if columns.len() != expected {
+            bail!(
+                "{what} names {} columns, but the program has {expected}",
+                columns.len()
+            );
+        }
+    }
+    let rows = Dataset::read_csv(path, &data.x, &data.target)?;
+    Ok((data, rows))
+}
+
+fn sample(oracle: &ProcessConfig, dims: Dims) -> Result<(Data, Dataset), Failure> {
+    let data = Data {
+        sample: Some(SAMPLE),
+        ..Data::default()
+    };
+    let sample = Sample::from_program(oracle, dims, SAMPLE, data.sample_seed)
+        .context("no --data was given, and the program draws none itself")
+        .or_oracle()?;
+    Ok((data, Dataset::new(sample.x, sample.target).or_usage()?))
+}
+
+/// Scales for the outcomes that the program gives none: how far the targets spread.
+fn scales(said: &Description, rows: &Dataset) -> BTreeMap<String, Unit> {
+    let spread = Affine::standardise(said.y.len(), rows.target().as_slice());
+    let missing = said
+        .y
+        .iter()
+        .zip(spread.scale())
+        .filter(|(y, _)| y.scale.is_none());
+    missing
+        .map(|(y, scale)| {
+            let unit = Unit {
+                scale: Some(two_digits(*scale)),
+                weight: None,
+            };
+            (y.name.clone(), unit)
+        })
+        .collect()
+}
+
+/// Rounded to two significant digits.
+fn two_digits(value: f64) -> f64 {
+    format!("{value:.1e}").parse().unwrap_or(value)
+}
+
+/// Budget and networks for a problem of this size.
+fn settings(dims: Dims) -> graybox::TrainConfig {
+    let defaults = graybox::TrainConfig::default();
+    // Enough calls to visit what moves: more actions are more directions to learn.
+    let calls = (1_000 * dims.u as u64).clamp(2_000, 20_000);
+    let mut policy = defaults.policy.clone();
+    if dims.x + dims.u + dims.y > 32 {
+        policy.hidden = vec![128, 128];
+    }
+    graybox::TrainConfig {
+        calls,
+        policy,
+        scores: 20,
+        ..defaults
+    }
+}
+
+/// The settings with a word on each.
+fn commented(run: &RunFile, said: &Description, rows: &Dataset) -> Result<String> {
+    let mut text = String::new();
+    let name = Some(&said.name).filter(|name| !name.is_empty());
+    writeln!(
+        text,
+        "# How to train a policy through {}. Paths, and the command, start in the folder of this file.\n\
+         # graybox check: is all well?   graybox train: trains, and counts every call.\n",
+        name.map_or("this program", String::as_str)
+    )?;
+    oracle_table(&mut text, &run.oracle)?;
+    data_table(&mut text, &run.data, rows)?;
+    actions_table(&mut text, run, said)?;
+    outcomes_table(&mut text, run, said, rows)?;
+    train_table(&mut text, &run.train)?;
+    Ok(text)
+}
+
+fn oracle_table(text: &mut String, oracle: &ProcessConfig) -> fmt::Result {
+    writeln!(
+        text,
+        "[oracle]\n\
+         # The program and its arguments; no shell stands between.\n\
+         command = {}\n\
+         # Copies of it that run side by side. The results do not depend on it.\n\
+         workers = {}\n\
+         # The longest a call may take, in seconds; then it has failed.\n\
+         time_limit = {:?}",
+        strings(&oracle.command),
+        oracle.workers,
+        oracle.time_limit.as_secs_f64()
+    )?;
+    let Some(Dims { x, u, y }) = oracle.dims else {
+        return Ok(());
+    };
+    writeln!(
+        text,
+        "# The sizes, since the program does not describe itself.\n\
+         dims = {{ d_x = {x}, d_u = {u}, d_y = {y} }}"
+    )
+}
+
+fn data_table(text: &mut String, data: &Data, rows: &Dataset) -> fmt::Result {
+    writeln!(text, "\n[data]")?;
+    if let Some(file) = &data.file {
+        writeln!(
+            text,
+            "# {} rows, a column for every context and every wanted outcome.\n\
+             file = {}\nx = {}\ntarget = {}",
+            rows.len(),
+            string(&file.display().to_string()),
+            strings(&data.x),
+            strings(&data.target)
+        )?;
+    } else if let Some(n) = data.sample {
+        let seed = data.sample_seed;
+        writeln!(
+            text,
+            "# Rows that the program draws itself: PROGRAM --sample {n} {seed}\n\
+             sample = {n}\nsample_seed = {seed}"
+        )?;
+    }
+    writeln!(
+        text,
+        "# The share of the rows that only scores the policy; which ones follows from the seed.\n\
+         held_out = {:?}",
+        data.held_out
+    )
+}
+
+fn actions_table(text: &mut String, run: &RunFile, said: &Description) -> fmt::Result {
+    writeln!(
+        text,
+        "\n[actions]\n# What the policy may do. Lines without a # are over the program's own word."
+    )?;
+    for action in &said.u {
+        let (range, own) = match (run.actions.get(&action.name), action.lo.zip(action.hi)) {
+            (Some(range), _) => (*range, ""),
+            (None, Some((low, high))) => (Range { low, high }, "# "),
+            (None, None) => continue,
+        };
+        let (key, unit) = (key(&action.name), unit_of(action));
+        let Range { low, high } = range;
+        writeln!(
+            text,
+            "{own}{key} = {{ low = {low:?}, high = {high:?} }}{unit}"
+        )?;
+    }
+    Ok(())
+}
+
+fn outcomes_table(
+    text: &mut String,
+    run: &RunFile,
+    said: &Description,
+    rows: &Dataset,
+) -> fmt::Result {
+    writeln!(
+        text,
+        "\n[outcomes]\n\
+         # The loss is the mean over outcomes of ((outcome − target) / scale)², each times its weight."
+    )?;
+    let spread = Affine::standardise(said.y.len(), rows.target().as_slice());
+    for (outcome, spread) in said.y.iter().zip(spread.scale()) {
+        let chosen = run.outcomes.get(&outcome.name).and_then(|unit| unit.scale);
+        let own = if chosen.is_none() { "# " } else { "" };
+        let scale = chosen.or(outcome.scale).unwrap_or(1.0);
+        let (key, unit) = (key(&outcome.name), unit_of(outcome));
+        writeln!(
+            text,
+            "{own}{key} = {{ scale = {scale:?} }}{unit}   # targets spread by {spread:.2e}"
+        )?;
+    }
+    Ok(())
+}
+
+fn train_table(text: &mut String, train: &graybox::TrainConfig) -> fmt::Result {
+    writeln!(
+        text,
+        "\n[train]\n\
+         # Calls of the program that may be made; training ends when they are spent.\n\
+         calls = {}\n\
+         # Decides every random choice: the same seed gives the same policy, bit for bit.\n\
+         seed = {}\n\
+         # Rows asked at a time, instead of what suits the algorithm.\n\
+         # batch = {}\n\
+         # How often the held-out rows are scored on the way: a call per such row, counted apart.\n\
+         scores = {}\n\
+         # Hidden layers of the policy.\n\
+         policy.hidden = {:?}\n\
+         # What trains it; its settings stand beside the name, as in algorithm.exploration = 0.1\n\
+         algorithm.name = {}",
+        train.calls,
+        train.seed,
+        train.rows_per_round(),
+        train.scores,
+        train.policy.hidden,
+        string(train.algorithm.name())
+    )
+}
+
+fn unit_of(quantity: &Quantity) -> String {
+    let unit = quantity.unit.as_deref().filter(|unit| !unit.is_empty());
+    unit.map_or(String::new(), |unit| {
+        format!("   # {}", unit.replace(['\n', '\r'], " "))
+    })
+}
+
+fn string(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
+}
+
+fn strings(of: &[String]) -> String {
+    let quoted: Vec<String> = of.iter().map(|text| string(text)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// A name as the key of a line: bare where TOML allows it.
+fn key(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(bare) {
+        name.to_owned()
+    } else {
+        string(name)
+    }
+}
