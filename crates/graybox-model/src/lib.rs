@@ -23,6 +23,7 @@
 //! ```
 
 mod error;
+mod flat;
 mod head;
 mod mlp;
 mod onnx;
@@ -33,6 +34,7 @@ mod surrogate;
 mod weights;
 
 pub use error::ModelError;
+pub use flat::FlatLayout;
 pub use head::{Head, HeadConfig, Squash};
 pub use mlp::{Activation, Mlp, MlpConfig};
 pub use onnx::{OPSET, onnx};

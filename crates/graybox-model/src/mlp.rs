@@ -113,6 +113,36 @@ impl Mlp {
         z
     }
 
+    /// Many networks of this shape at once. A network's weights are those of its layers in order, each
+    /// layer's matrix before its bias.
+    ///
+    /// # Shapes
+    /// `weights`: `[members, num_params]`, `input`: `[batch, d_in]` → `[members, batch, d_out]`
+    pub fn forward_population(&self, weights: Tensor<2>, input: Tensor<2>) -> Tensor<3> {
+        let members = weights.dims()[0];
+        let mut start = 0;
+        let mut part = |rows: usize, columns: usize| {
+            let part = weights.clone().narrow(1, start, rows * columns);
+            start += rows * columns;
+            part.reshape([members, rows, columns])
+        };
+        let [batch, d_in] = input.dims();
+        let mut z = input.unsqueeze::<3>().expand([members, batch, d_in]);
+        for (idx, layer) in self.layers.iter().enumerate() {
+            if idx > 0 {
+                let [_, _, units] = z.dims();
+                let flat = self.activation.forward(z.reshape([members * batch, units]));
+                z = flat.reshape([members, batch, units]);
+            }
+            let [d_in, d_out] = layer.weight.shape().dims();
+            z = z.matmul(part(d_in, d_out));
+            if layer.bias.is_some() {
+                z = z + part(1, d_out);
+            }
+        }
+        z
+    }
+
     /// What stands between the layers.
     pub fn activation(&self) -> Activation {
         self.activation

@@ -5,7 +5,7 @@ use burn::prelude::*;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{Affine, Head, HeadConfig, Mlp, MlpConfig, ModelError, Scaler};
+use crate::{Affine, FlatLayout, Head, HeadConfig, Mlp, MlpConfig, ModelError, Scaler};
 
 /// A network `π_θ` from contexts to actions, both in the user's units.
 ///
@@ -13,6 +13,34 @@ use crate::{Affine, Head, HeadConfig, Mlp, MlpConfig, ModelError, Scaler};
 pub trait Policy: Module + ModuleDisplay + 'static {
     /// `[batch, d_x]` → `[batch, d_u]`
     fn forward(&self, x: Tensor<2>) -> Tensor<2>;
+
+    /// The actions of many policies that differ from this one in their trained weights alone. One after
+    /// the other, unless a policy knows better.
+    ///
+    /// # Shapes
+    /// `weights`: `[members, layout.len()]`, `x`: `[batch, d_x]` → `[members, batch, d_u]`
+    fn forward_population(
+        &self,
+        layout: &FlatLayout,
+        weights: Tensor<2>,
+        x: Tensor<2>,
+    ) -> Tensor<3> {
+        one_by_one(self, layout, weights, x)
+    }
+}
+
+fn one_by_one<P: Policy>(
+    policy: &P,
+    layout: &FlatLayout,
+    weights: Tensor<2>,
+    x: Tensor<2>,
+) -> Tensor<3> {
+    let members = weights.dims()[0];
+    let actions = (0..members).map(|member| {
+        let own = weights.clone().narrow(0, member, 1).squeeze_dim(0);
+        layout.unflatten(policy.clone(), own).forward(x.clone())
+    });
+    Tensor::stack(actions.collect(), 0)
 }
 
 /// What an [`MlpPolicy`] is made of.
@@ -63,5 +91,23 @@ impl Policy for MlpPolicy {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.head
             .forward(self.body.forward(self.context.forward(x)))
+    }
+
+    /// All members at once, by batched matrix products, where it is the whole body that is trained.
+    fn forward_population(
+        &self,
+        layout: &FlatLayout,
+        weights: Tensor<2>,
+        x: Tensor<2>,
+    ) -> Tensor<3> {
+        if layout.len() != self.body.num_params() {
+            return one_by_one(self, layout, weights, x);
+        }
+        let z = self
+            .body
+            .forward_population(weights, self.context.forward(x));
+        let [members, batch, d_u] = z.dims();
+        let u = self.head.forward(z.reshape([members * batch, d_u]));
+        u.reshape([members, batch, d_u])
     }
 }

@@ -16,12 +16,19 @@ use crate::{
 mod difference_step;
 mod finite_difference;
 mod joint;
+mod open_es;
+mod pgpe;
+mod population;
 mod rows;
 mod spsa;
+mod weight_reinforce;
 
 pub use finite_difference::{Auto, FiniteDifference, FiniteDifferenceConfig, Scheme, Step};
 pub use joint::{Joint, JointConfig, Routing};
+pub use open_es::{OpenEs, OpenEsConfig};
+pub use pgpe::{Pgpe, PgpeConfig};
 pub use spsa::{Directions, Spsa, SpsaConfig};
+pub use weight_reinforce::{Baseline, LearnedSigma, WeightReinforce, WeightReinforceConfig};
 
 /// A way to train a policy through an oracle.
 pub trait Algorithm<P: Policy>: Send {
@@ -112,6 +119,12 @@ pub enum AlgorithmConfig {
     FiniteDifference(FiniteDifferenceConfig),
     /// Differences along random directions.
     Spsa(SpsaConfig),
+    /// REINFORCE over the weights, one draw of them a step.
+    WeightReinforce(WeightReinforceConfig),
+    /// Antithetic pairs of weights with a learned spread, stepped by ClipUp.
+    Pgpe(PgpeConfig),
+    /// Antithetic pairs of weights, stepped by Adam.
+    OpenEs(OpenEsConfig),
 }
 
 impl Default for AlgorithmConfig {
@@ -127,6 +140,9 @@ impl AlgorithmConfig {
             Self::Joint(JointConfig::default()),
             Self::FiniteDifference(FiniteDifferenceConfig::default()),
             Self::Spsa(SpsaConfig::default()),
+            Self::WeightReinforce(WeightReinforceConfig::default()),
+            Self::Pgpe(PgpeConfig::default()),
+            Self::OpenEs(OpenEsConfig::default()),
         ]
     }
 
@@ -136,6 +152,9 @@ impl AlgorithmConfig {
             Self::Joint(_) => joint::NAME,
             Self::FiniteDifference(_) => finite_difference::NAME,
             Self::Spsa(_) => spsa::NAME,
+            Self::WeightReinforce(_) => weight_reinforce::NAME,
+            Self::Pgpe(_) => pgpe::NAME,
+            Self::OpenEs(_) => open_es::NAME,
         }
     }
 
@@ -145,6 +164,8 @@ impl AlgorithmConfig {
         match self {
             Self::Joint(_) => 16,
             Self::FiniteDifference(_) | Self::Spsa(_) => 2,
+            Self::WeightReinforce(_) => 4,
+            Self::Pgpe(_) | Self::OpenEs(_) => 1,
         }
     }
 
@@ -157,6 +178,9 @@ impl AlgorithmConfig {
             Self::Joint(config) => config.check(),
             Self::FiniteDifference(config) => config.check(),
             Self::Spsa(config) => config.check(),
+            Self::WeightReinforce(config) => config.check(),
+            Self::Pgpe(config) => config.check(),
+            Self::OpenEs(config) => config.check(),
         }
     }
 
@@ -176,6 +200,9 @@ impl AlgorithmConfig {
             Self::Joint(config) => Box::new(Joint::new(config.clone(), problem)),
             Self::FiniteDifference(config) => Box::new(FiniteDifference::new(*config, problem)),
             Self::Spsa(config) => Box::new(Spsa::new(*config, problem)),
+            Self::WeightReinforce(config) => Box::new(WeightReinforce::new(*config)),
+            Self::Pgpe(config) => Box::new(Pgpe::new(*config)),
+            Self::OpenEs(config) => Box::new(OpenEs::new(*config)),
         })
     }
 }

@@ -127,9 +127,18 @@ impl<P: Policy> Student<P> {
 
     /// One optimizer step with these gradients.
     pub fn apply(&mut self, gradients: GradientsParams, progress: f64) {
-        let rate = self.learning_rate.at(progress);
+        self.apply_at(gradients, self.learning_rate.at(progress));
+    }
+
+    /// One optimizer step with these gradients at a rate of the algorithm's own.
+    pub fn apply_at(&mut self, gradients: GradientsParams, rate: f64) {
         let policy = self.policy.clone();
         self.policy = self.optimizer.step(rate, policy, gradients);
+    }
+
+    /// Sets the policy's weights without an optimizer, whose state stays as it is.
+    pub fn set_policy(&mut self, policy: P) {
+        self.policy = policy.train();
     }
 
     /// Replaces the policy by a better one; the optimizer starts afresh.

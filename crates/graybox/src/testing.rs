@@ -1,11 +1,15 @@
 //! Checks and tiny problems for tests, here and in crates that add an objective or an algorithm.
 
 use burn::prelude::*;
-use graybox_oracle::{Budget, Metered, Oracle, Rows};
+use graybox_model::{Affine, FlatLayout, HeadConfig, MlpConfig, MlpPolicy};
+use graybox_oracle::{Budget, Dims, FnOracle, Metered, Oracle, Rows};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::{Objective, Probe, Problem, Stop, bridge, seed};
+use crate::{
+    Batch, Dataset, LearningRate, Objective, Probe, Problem, SquaredError, Stop, Student, bridge,
+    seed,
+};
 
 /// Everything a [`Probe`] borrows, for calling an algorithm's round without a trainer.
 pub struct Harness {
@@ -38,6 +42,122 @@ impl Harness {
             device: self.problem.device(),
             stop: &self.stop,
         }
+    }
+}
+
+/// The smallest problem of all: a policy u = w x + b, an oracle that answers u, two rows.
+///
+/// The loss in (w, b) is known in closed form, and with the squared error its average over Gaussian weights
+/// differs from it by a constant.
+pub struct Line {
+    harness: Harness,
+    problem: Problem,
+    student: Student<MlpPolicy>,
+    /// The loss of a row is |u − Y| to this power.
+    power: i32,
+}
+
+const LINE_X: [f64; 2] = [0.5, -1.5];
+const LINE_TARGET: [f64; 2] = [0.25, 1.0];
+
+#[derive(Debug)]
+struct Quartic;
+
+impl Objective for Quartic {
+    fn rows(&self, y: Tensor<2>, target: Tensor<2>) -> Tensor<1> {
+        (y - target).powi_scalar(4).sum_dim(1).squeeze_dim(1)
+    }
+
+    fn value(&self, y: &[f64], target: &[f64]) -> f64 {
+        y.iter().zip(target).map(|(y, t)| (y - t).powi(4)).sum()
+    }
+
+    fn gradient(&self, y: &[f64], target: &[f64]) -> Vec<f64> {
+        (y.iter().zip(target))
+            .map(|(y, t)| 4.0 * (y - t).powi(3))
+            .collect()
+    }
+}
+
+impl Line {
+    /// With the squared error.
+    pub fn squared(seed: u64) -> Self {
+        Self::new(seed, 2)
+    }
+
+    /// With the fourth power of the error.
+    pub fn quartic(seed: u64) -> Self {
+        Self::new(seed, 4)
+    }
+
+    fn new(seed: u64, power: i32) -> Self {
+        let rows = |values: &[f64]| Rows::from_vec(1, values.to_vec()).expect("rows of one value");
+        let data = Dataset::new(rows(&LINE_X), rows(&LINE_TARGET)).expect("finite rows");
+        let problem = Problem::new(data, HeadConfig::identity(1), &Device::default());
+        let problem = problem.expect("unbounded actions");
+        let problem = if power == 2 {
+            problem.with_objective(SquaredError::scaled(&[1.0]).expect("a positive scale"))
+        } else {
+            problem.with_objective(Quartic)
+        };
+        let mut policy = problem.policy(&MlpConfig::new([]));
+        policy.context = Affine::identity(1);
+        let policy = policy.init(&mut seed::stream(3, "line", 0), problem.device());
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
+        Self {
+            harness: Harness::new(problem.clone(), oracle, seed),
+            student: Student::new(policy, LearningRate::constant(1e-3)),
+            problem,
+            power,
+        }
+    }
+
+    /// What a round is given: the policy, both rows, and a probe.
+    pub fn parts(&mut self) -> (&mut Student<MlpPolicy>, Batch, Probe<'_>) {
+        let batch = self.problem.data().batch(vec![0, 1]);
+        (&mut self.student, batch, self.harness.probe())
+    }
+
+    /// (w, b).
+    pub fn weights(&self) -> [f64; 2] {
+        let policy = self.student.policy();
+        let weights = FlatLayout::of(policy).flatten(policy);
+        let rows = bridge::download(weights.unsqueeze());
+        [rows.row(0)[0], rows.row(0)[1]]
+    }
+
+    /// Moves the policy to these (w, b).
+    pub fn set_weights(&mut self, weights: [f64; 2]) {
+        let layout = FlatLayout::of(self.student.policy());
+        let device = self.problem.device();
+        let weights = Tensor::<1>::from_floats(weights.map(|w| w as f32), device);
+        let policy = layout.unflatten(self.student.snapshot(), weights);
+        self.student.set_policy(policy);
+    }
+
+    /// The (w, b) of loss zero.
+    pub fn optimum(&self) -> [f64; 2] {
+        let w = (LINE_TARGET[1] - LINE_TARGET[0]) / (LINE_X[1] - LINE_X[0]);
+        [w, LINE_TARGET[0] - w * LINE_X[0]]
+    }
+
+    /// The mean loss at (w, b).
+    pub fn loss(&self, [w, b]: [f64; 2]) -> f64 {
+        let rows = LINE_X.into_iter().zip(LINE_TARGET);
+        let losses = rows.map(|(x, target)| (w * x + b - target).powi(self.power));
+        losses.sum::<f64>() / 2.0
+    }
+
+    /// The gradient of the mean loss at the policy's (w, b).
+    pub fn gradient(&self) -> [f64; 2] {
+        let [w, b] = self.weights();
+        let mut gradient = [0.0; 2];
+        for (x, target) in LINE_X.into_iter().zip(LINE_TARGET) {
+            let slope = f64::from(self.power) * (w * x + b - target).powi(self.power - 1) / 2.0;
+            gradient[0] += slope * x;
+            gradient[1] += slope;
+        }
+        gradient
     }
 }
 
