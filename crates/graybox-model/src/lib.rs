@@ -24,7 +24,11 @@
 
 mod error;
 mod flat;
+#[cfg(feature = "flex")]
+mod fused;
 mod head;
+#[cfg(feature = "flex")]
+mod kernels;
 mod mlp;
 mod onnx;
 mod policy;

@@ -8,6 +8,8 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
+#[cfg(feature = "flex")]
+use crate::fused;
 
 /// What stands between two layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -103,6 +105,15 @@ pub struct Mlp {
 impl Mlp {
     /// `[batch, d_in]` → `[batch, d_out]`
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        #[cfg(feature = "flex")]
+        if let Some(output) = fused::forward(&[fused::Input::new(&input, None)], self, None) {
+            return output;
+        }
+        self.composed(input)
+    }
+
+    /// The same in burn's own operations, on any device.
+    pub(crate) fn composed(&self, input: Tensor<2>) -> Tensor<2> {
         let mut z = input;
         for (idx, layer) in self.layers.iter().enumerate() {
             if idx > 0 {

@@ -6,6 +6,8 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{Affine, FlatLayout, Head, HeadConfig, Mlp, MlpConfig, ModelError, Scaler};
+#[cfg(feature = "flex")]
+use crate::{Squash, fused};
 
 /// A network `π_θ` from contexts to actions, both in the user's units.
 ///
@@ -89,8 +91,11 @@ pub struct MlpPolicy {
 
 impl Policy for MlpPolicy {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.head
-            .forward(self.body.forward(self.context.forward(x)))
+        #[cfg(feature = "flex")]
+        if let Some(u) = self.fused(&x) {
+            return u;
+        }
+        self.composed(x)
     }
 
     /// All members at once, by batched matrix products, where it is the whole body that is trained.
@@ -109,5 +114,28 @@ impl Policy for MlpPolicy {
         let [members, batch, d_u] = z.dims();
         let u = self.head.forward(z.reshape([members * batch, d_u]));
         u.reshape([members, batch, d_u])
+    }
+}
+
+impl MlpPolicy {
+    #[cfg(feature = "flex")]
+    pub(crate) fn fused(&self, x: &Tensor<2>) -> Option<Tensor<2>> {
+        let input = fused::Input::new(x, Some(&self.context));
+        let units = &self.head.units;
+        let output = |squash| fused::Output { squash, units };
+        match self.head.squash() {
+            Squash::None => fused::forward(&[input], &self.body, Some(output(false))),
+            Squash::Tanh => fused::forward(&[input], &self.body, Some(output(true))),
+            Squash::Softmax => {
+                let z = fused::forward(&[input], &self.body, None)?;
+                Some(self.head.forward(z))
+            }
+        }
+    }
+
+    /// The same in burn's own operations, on any device.
+    pub(crate) fn composed(&self, x: Tensor<2>) -> Tensor<2> {
+        let z = self.body.composed(self.context.forward(x));
+        self.head.forward(z)
     }
 }

@@ -5,6 +5,8 @@ use burn::prelude::*;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "flex")]
+use crate::fused;
 use crate::{Affine, Mlp, MlpConfig, ModelError, Scaler};
 
 /// A differentiable model `F̃_φ(x, u) ≈ F(x, u)`, in the user's units.
@@ -63,8 +65,32 @@ pub struct MlpSurrogate {
 
 impl Surrogate for MlpSurrogate {
     fn forward(&self, x: Tensor<2>, u: Tensor<2>) -> Tensor<2> {
+        #[cfg(feature = "flex")]
+        if let Some(y) = self.fused(&x, &u) {
+            return y;
+        }
+        self.composed(x, u)
+    }
+}
+
+impl MlpSurrogate {
+    #[cfg(feature = "flex")]
+    pub(crate) fn fused(&self, x: &Tensor<2>, u: &Tensor<2>) -> Option<Tensor<2>> {
+        let inputs = [
+            fused::Input::new(x, Some(&self.context)),
+            fused::Input::new(u, Some(&self.action)),
+        ];
+        let output = fused::Output {
+            squash: false,
+            units: &self.outcome,
+        };
+        fused::forward(&inputs, &self.body, Some(output))
+    }
+
+    /// The same in burn's own operations, on any device.
+    pub(crate) fn composed(&self, x: Tensor<2>, u: Tensor<2>) -> Tensor<2> {
         let input = Tensor::cat(vec![self.context.forward(x), self.action.forward(u)], 1);
-        self.outcome.inverse(self.body.forward(input))
+        self.outcome.inverse(self.body.composed(input))
     }
 }
 

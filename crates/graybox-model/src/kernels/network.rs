@@ -1,0 +1,328 @@
+//! A whole network forward and backward, block of rows by block of rows.
+
+use pulp::{Simd, WithSimd};
+
+use super::tile::{self, Rows, padded};
+use super::{Buffer, activation, vectorize};
+use crate::Activation;
+
+/// Rows that go through all layers before the next ones do; a multiple of a tile's rows.
+const BLOCK: usize = 96;
+
+/// One linear layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layer<'a> {
+    /// `[d_in, d_out]`
+    pub(crate) weight: &'a [f32],
+    /// `[d_out]`, or empty for none.
+    pub(crate) bias: &'a [f32],
+    pub(crate) d_in: usize,
+    pub(crate) d_out: usize,
+}
+
+/// Linear layers with an activation between them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Network<'a> {
+    pub(crate) layers: &'a [Layer<'a>],
+    pub(crate) activation: Activation,
+}
+
+/// What the backward pass needs of the forward pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Trace {
+    n: usize,
+    /// `[n, d_in]`
+    input: Buffer,
+    /// After each activation, rows padded.
+    hidden: Vec<Buffer>,
+    /// The activation's derivative there, of `silu` alone.
+    slopes: Vec<Buffer>,
+}
+
+/// Which gradients to compute.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Per layer: weight, bias.
+    pub(crate) layers: Vec<(bool, bool)>,
+    pub(crate) input: bool,
+}
+
+/// Gradients of a scalar; empty where they were not wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Gradients {
+    /// Per layer, `[d_in, d_out]`.
+    pub(crate) weights: Vec<Vec<f32>>,
+    /// Per layer, `[d_out]`.
+    pub(crate) biases: Vec<Vec<f32>>,
+    /// `[n, d_in]`
+    pub(crate) input: Vec<f32>,
+}
+
+impl Network<'_> {
+    fn d_in(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.d_in)
+    }
+
+    fn d_out(&self) -> usize {
+        self.layers.last().map_or(0, |layer| layer.d_out)
+    }
+
+    /// `[n, d_in]` → `[n, d_out]`
+    pub(crate) fn forward(&self, n: usize, input: Buffer) -> (Vec<f32>, Trace) {
+        vectorize(Forward {
+            network: self,
+            n,
+            input,
+        })
+    }
+
+    /// From the gradient with respect to the output, `[n, d_out]`.
+    pub(crate) fn backward(&self, trace: &Trace, output: &[f32], wanted: &Wanted) -> Gradients {
+        vectorize(Backward {
+            network: self,
+            trace,
+            output,
+            wanted,
+        })
+    }
+}
+
+struct Forward<'a> {
+    network: &'a Network<'a>,
+    n: usize,
+    input: Buffer,
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = (Vec<f32>, Trace);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self { network, n, input } = self;
+        let (layers, last) = (network.layers, network.layers.len() - 1);
+        let packed: Vec<(Buffer, Buffer)> = layers.iter().map(|layer| packed::<S>(layer)).collect();
+        let rows = |layer: &Layer<'_>| Buffer::take(n * padded::<S>(layer.d_out));
+        let mut hidden: Vec<Buffer> = layers[..last].iter().map(rows).collect();
+        let mut slopes: Vec<Buffer> = match network.activation {
+            Activation::Silu => layers[..last].iter().map(rows).collect(),
+            Activation::Tanh | Activation::Relu => Vec::new(),
+        };
+        let d_out = network.d_out();
+        let width = padded::<S>(d_out);
+        let mut output = Vec::with_capacity(n * d_out);
+        let mut block_output = Buffer::take(BLOCK.min(n) * width);
+
+        for first in (0..n).step_by(BLOCK) {
+            let rows = BLOCK.min(n - first);
+            for (l, layer) in layers.iter().enumerate() {
+                let (matrix, bias) = &packed[l];
+                let (before, after) = hidden.split_at_mut(l);
+                let input = match before.last() {
+                    Some(h) => block::<S>(h, first, rows, layer.d_in),
+                    None => Rows {
+                        data: &input[first * layer.d_in..],
+                        stride: layer.d_in,
+                        width: layer.d_in,
+                    },
+                };
+                let Some(after) = after.first_mut() else {
+                    tile::affine(simd, rows, input, matrix, bias, &mut block_output);
+                    continue;
+                };
+                let span = first * bias.len()..(first + rows) * bias.len();
+                let out = &mut after[span.clone()];
+                tile::affine(simd, rows, input, matrix, bias, out);
+                let slope = slopes.get_mut(l).map(|slope| &mut slope[span]);
+                activation::forward(simd, network.activation, out, slope);
+            }
+            for row in block_output.chunks_exact(width.max(1)).take(rows) {
+                output.extend_from_slice(&row[..d_out]);
+            }
+        }
+        let trace = Trace {
+            n,
+            input,
+            hidden,
+            slopes,
+        };
+        (output, trace)
+    }
+}
+
+/// Weights in panels and the bias padded.
+#[inline(always)]
+fn packed<S: Simd>(layer: &Layer<'_>) -> (Buffer, Buffer) {
+    let width = padded::<S>(layer.d_out);
+    let mut matrix = Buffer::take(layer.d_in * width);
+    tile::pack::<S>(layer.weight, layer.d_in, layer.d_out, &mut matrix);
+    let mut bias = Buffer::zeros(width);
+    bias[..layer.bias.len()].copy_from_slice(layer.bias);
+    (matrix, bias)
+}
+
+/// Rows of a padded buffer.
+#[inline(always)]
+fn block<S: Simd>(data: &[f32], first: usize, rows: usize, width: usize) -> Rows<'_> {
+    let stride = padded::<S>(width);
+    Rows {
+        data: &data[first * stride..(first + rows) * stride],
+        stride,
+        width,
+    }
+}
+
+struct Backward<'a> {
+    network: &'a Network<'a>,
+    trace: &'a Trace,
+    output: &'a [f32],
+    wanted: &'a Wanted,
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = Gradients;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Gradients {
+        let Self {
+            network,
+            trace,
+            output,
+            wanted,
+        } = self;
+        let (layers, n) = (network.layers, trace.n);
+        // The pass may stop at the first layer whose parameters have gradients.
+        let deepest = match wanted.layers.iter().position(|(w, b)| *w || *b) {
+            _ if wanted.input => 0,
+            Some(first) => first,
+            None => return Gradients::default(),
+        };
+        let through_deepest = deepest == 0 && wanted.input;
+        let transposed = |(l, layer)| {
+            if l > deepest || through_deepest {
+                transposed::<S>(layer)
+            } else {
+                Buffer::default()
+            }
+        };
+        let transposed: Vec<Buffer> = layers.iter().enumerate().map(transposed).collect();
+        let sums = |pick: fn(&(bool, bool)) -> bool, rows: fn(&Layer<'_>) -> usize| {
+            let zeros = |(layer, wanted): (&Layer<'_>, _)| {
+                let len = rows(layer) * padded::<S>(layer.d_out);
+                Buffer::zeros(if pick(wanted) { len } else { 0 })
+            };
+            let pairs = layers.iter().zip(&wanted.layers);
+            pairs.map(zeros).collect::<Vec<_>>()
+        };
+        let mut weights = sums(|wanted| wanted.0, |layer| layer.d_in);
+        let mut biases = sums(|wanted| wanted.1, |_| 1);
+        let widest = layers.iter().map(|layer| layer.d_in.max(layer.d_out));
+        let widest = padded::<S>(widest.max().unwrap_or(0));
+        let zeros = Buffer::zeros(widest);
+        let mut gradient = Buffer::take(BLOCK.min(n) * widest);
+        let mut next = Buffer::take(BLOCK.min(n) * widest);
+        let d_out = network.d_out();
+        let mut input = Vec::new();
+        if wanted.input {
+            input.reserve_exact(n * network.d_in());
+        }
+
+        for first in (0..n).step_by(BLOCK) {
+            let rows = BLOCK.min(n - first);
+            pad::<S>(&output[first * d_out..], rows, d_out, &mut gradient);
+            for l in (deepest..layers.len()).rev() {
+                let layer = &layers[l];
+                let at_output = block::<S>(&gradient, 0, rows, layer.d_out);
+                let at_input = trace.before::<S>(l, layer.d_in, first, rows);
+                let (weight, bias) = wanted.layers[l];
+                if weight && layer.d_in > 0 {
+                    tile::add_outer(simd, rows, at_input, at_output, &mut weights[l]);
+                }
+                if bias {
+                    tile::add_rows(simd, rows, at_output, &mut biases[l]);
+                }
+                if l == deepest && !through_deepest {
+                    break;
+                }
+                let width = padded::<S>(layer.d_in);
+                tile::affine(
+                    simd,
+                    rows,
+                    at_output,
+                    &transposed[l],
+                    &zeros[..width],
+                    &mut next,
+                );
+                if let Some(before) = l.checked_sub(1) {
+                    let span = first * width..(first + rows) * width;
+                    activation::backward(
+                        simd,
+                        network.activation,
+                        &mut next[..rows * width],
+                        &trace.hidden[before][span.clone()],
+                        trace.slopes.get(before).map(|slope| &slope[span]),
+                    );
+                } else {
+                    for row in next.chunks_exact(width.max(1)).take(rows) {
+                        input.extend_from_slice(&row[..layer.d_in]);
+                    }
+                }
+                std::mem::swap(&mut gradient, &mut next);
+            }
+        }
+        let trim = |sums: Vec<Buffer>| -> Vec<Vec<f32>> {
+            let pairs = sums.iter().zip(layers);
+            pairs
+                .map(|(sum, layer)| trimmed::<S>(sum, layer.d_out))
+                .collect()
+        };
+        Gradients {
+            weights: trim(weights),
+            biases: trim(biases),
+            input,
+        }
+    }
+}
+
+impl Trace {
+    /// What went into layer `l`.
+    #[inline(always)]
+    fn before<S: Simd>(&self, l: usize, width: usize, first: usize, rows: usize) -> Rows<'_> {
+        match l.checked_sub(1) {
+            Some(before) => block::<S>(&self.hidden[before], first, rows, width),
+            None => Rows {
+                data: &self.input[first * width..],
+                stride: width,
+                width,
+            },
+        }
+    }
+}
+
+/// Rows with zeros up to whole registers.
+#[inline(always)]
+fn pad<S: Simd>(from: &[f32], rows: usize, width: usize, to: &mut [f32]) {
+    let to = to.chunks_exact_mut(padded::<S>(width)).take(rows);
+    for (to, from) in to.zip(from.chunks_exact(width)) {
+        to[..width].copy_from_slice(from);
+        to[width..].fill(0.0);
+    }
+}
+
+/// Transposed weights in panels.
+#[inline(always)]
+fn transposed<S: Simd>(layer: &Layer<'_>) -> Buffer {
+    let mut matrix = Buffer::take(layer.d_out * padded::<S>(layer.d_in));
+    tile::pack_transposed::<S>(layer.weight, layer.d_out, layer.d_in, &mut matrix);
+    matrix
+}
+
+/// Rows without their padding.
+#[inline(always)]
+fn trimmed<S: Simd>(rows: &[f32], width: usize) -> Vec<f32> {
+    let stride = padded::<S>(width).max(1);
+    let mut out = Vec::with_capacity(rows.len() / stride * width);
+    for row in rows.chunks_exact(stride) {
+        out.extend_from_slice(&row[..width]);
+    }
+    out
+}
