@@ -7,9 +7,11 @@ mod device;
 mod interrupt;
 mod picture;
 mod progress;
+mod race;
 
 pub use artifacts::{Artifacts, Summary};
 pub use device::DeviceName;
 pub use interrupt::stop_on_ctrl_c;
 pub use picture::{Curve, learning_curves};
 pub use progress::Console;
+pub use race::RaceArgs;

@@ -6,6 +6,8 @@
 mod dual;
 mod noise;
 mod objective;
+pub mod race;
+pub mod statistics;
 mod task;
 mod tasks;
 pub mod white_box;

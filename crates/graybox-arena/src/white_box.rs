@@ -16,8 +16,50 @@ use graybox::{
     Algorithm, Batch, Facts, LearningRate, Probe, Problem, RoundReport, Snapshot, SnapshotError,
     StepError, Student, TrainConfig, TrainError, Trainer,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{Task, TaskOracle};
+
+mod replay;
+
+pub use replay::{ReplayConfig, WhiteBoxReplay};
+
+/// The name it is chosen by.
+pub const NAME: &str = "white_box";
+
+/// How single-pass training with the true gradient is set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WhiteBoxConfig {
+    /// Rows a step. Few, since it is the number of steps that limits it.
+    pub batch: usize,
+    /// The policy's learning rate.
+    pub learning_rate: LearningRate,
+}
+
+/// From this many calls on, smaller steps serve better.
+const MANY_CALLS: u64 = 200_000;
+
+impl WhiteBoxConfig {
+    /// What serves a true gradient best with this many calls: two rows a step, 3e-3, or 1e-3 where there are
+    /// steps enough.
+    pub fn for_calls(calls: u64) -> Self {
+        let rate = if calls < MANY_CALLS { 3e-3 } else { 1e-3 };
+        Self {
+            batch: 2,
+            learning_rate: LearningRate {
+                initial: rate,
+                ..LearningRate::default()
+            },
+        }
+    }
+}
+
+impl Default for WhiteBoxConfig {
+    fn default() -> Self {
+        Self::for_calls(0)
+    }
+}
 
 /// Trains a policy on a task's true gradient, every call used once.
 pub struct WhiteBox {
@@ -32,7 +74,7 @@ impl WhiteBox {
 }
 
 /// The reference run: the same policy, data, seed and number of calls as `config` has, with the settings that
-/// serve a true gradient best: two rows a step, since it is the number of steps that limits it.
+/// serve a true gradient best.
 ///
 /// # Errors
 /// If a setting is outside its meaning.
@@ -41,23 +83,34 @@ pub fn reference(
     problem: Problem,
     config: &TrainConfig,
 ) -> Result<Trainer<MlpPolicy>, TrainError> {
+    let settings = WhiteBoxConfig::for_calls(config.calls);
     let config = TrainConfig {
-        batch: Some(2),
-        learning_rate: LearningRate::default(),
+        batch: Some(settings.batch),
+        learning_rate: settings.learning_rate,
         ..config.clone()
     };
+    let algorithm = Box::new(WhiteBox::new(Arc::clone(task)));
+    let oracle = TaskOracle::new(Arc::clone(task), config.seed);
+    trainer(problem, config, oracle, algorithm)
+}
+
+/// A run of an algorithm that is no part of the registry.
+pub(crate) fn trainer(
+    problem: Problem,
+    config: TrainConfig,
+    oracle: impl graybox::oracle::Oracle + 'static,
+    algorithm: Box<dyn Algorithm<MlpPolicy>>,
+) -> Result<Trainer<MlpPolicy>, TrainError> {
     let policy = problem.policy(&config.policy);
     let device = problem.device().clone();
     let new_policy: PolicyFactory<_> = Arc::new(move |rng| policy.init(rng, &device));
-    let algorithm = Box::new(WhiteBox::new(Arc::clone(task)));
-    let oracle = TaskOracle::new(Arc::clone(task), config.seed);
     Trainer::with_algorithm(config, problem, oracle, &new_policy, algorithm)
 }
 
 impl<P: Policy> Algorithm<P> for WhiteBox {
     fn facts(&self) -> Facts {
         Facts {
-            name: "white_box",
+            name: NAME,
             calls_per_row: 1,
             estimates: "the gradient of the true loss, with the true Jacobian",
             bias: "none",
