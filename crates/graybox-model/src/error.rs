@@ -22,6 +22,9 @@ pub enum ModelError {
         /// The value given.
         value: f64,
     },
+    /// A categorical policy over no actions at all.
+    #[error("there is nothing to choose from: list at least 1 choice")]
+    NoChoices,
     /// A shift that is not finite.
     #[error("shift of column {column} is {value}, expected a finite number")]
     Shift {

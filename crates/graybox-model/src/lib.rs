@@ -33,6 +33,7 @@ mod mlp;
 mod onnx;
 mod policy;
 mod scaler;
+mod stochastic;
 mod surrogate;
 #[cfg(feature = "store")]
 mod weights;
@@ -44,6 +45,10 @@ pub use mlp::{Activation, Mlp, MlpConfig};
 pub use onnx::{OPSET, onnx};
 pub use policy::{MlpPolicy, MlpPolicyConfig, Policy};
 pub use scaler::{Affine, Scaler};
+pub use stochastic::{
+    CategoricalPolicy, CategoricalPolicyConfig, DiscretePolicy, GaussianHead, GaussianHeadConfig,
+    categorical_log_prob,
+};
 pub use surrogate::{Ensemble, MlpSurrogate, MlpSurrogateConfig, Surrogate};
 #[cfg(feature = "store")]
 pub use weights::{Layout, load_weights, save_weights};

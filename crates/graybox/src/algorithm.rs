@@ -13,20 +13,25 @@ use crate::{
     Batch, ConfigError, Probe, Problem, RoundReport, SnapshotError, StepError, Student, TrainError,
 };
 
+mod baseline;
 mod difference_step;
+mod discrete_reinforce;
 mod finite_difference;
 mod joint;
 mod open_es;
 mod pgpe;
 mod population;
+mod reinforce;
 mod rows;
 mod spsa;
 mod weight_reinforce;
 
+pub use discrete_reinforce::DiscreteReinforce;
 pub use finite_difference::{Auto, FiniteDifference, FiniteDifferenceConfig, Scheme, Step};
 pub use joint::{Joint, JointConfig, Routing};
 pub use open_es::{OpenEs, OpenEsConfig};
 pub use pgpe::{Pgpe, PgpeConfig};
+pub use reinforce::{Reinforce, ReinforceConfig};
 pub use spsa::{Directions, Spsa, SpsaConfig};
 pub use weight_reinforce::{Baseline, LearnedSigma, WeightReinforce, WeightReinforceConfig};
 
@@ -119,6 +124,8 @@ pub enum AlgorithmConfig {
     FiniteDifference(FiniteDifferenceConfig),
     /// Differences along random directions.
     Spsa(SpsaConfig),
+    /// Score function on actions drawn around the policy's.
+    Reinforce(ReinforceConfig),
     /// REINFORCE over the weights, one draw of them a step.
     WeightReinforce(WeightReinforceConfig),
     /// Antithetic pairs of weights with a learned spread, stepped by ClipUp.
@@ -140,6 +147,7 @@ impl AlgorithmConfig {
             Self::Joint(JointConfig::default()),
             Self::FiniteDifference(FiniteDifferenceConfig::default()),
             Self::Spsa(SpsaConfig::default()),
+            Self::Reinforce(ReinforceConfig::default()),
             Self::WeightReinforce(WeightReinforceConfig::default()),
             Self::Pgpe(PgpeConfig::default()),
             Self::OpenEs(OpenEsConfig::default()),
@@ -152,6 +160,7 @@ impl AlgorithmConfig {
             Self::Joint(_) => joint::NAME,
             Self::FiniteDifference(_) => finite_difference::NAME,
             Self::Spsa(_) => spsa::NAME,
+            Self::Reinforce(_) => reinforce::NAME,
             Self::WeightReinforce(_) => weight_reinforce::NAME,
             Self::Pgpe(_) => pgpe::NAME,
             Self::OpenEs(_) => open_es::NAME,
@@ -163,7 +172,7 @@ impl AlgorithmConfig {
     pub fn batch(&self) -> usize {
         match self {
             Self::Joint(_) => 16,
-            Self::FiniteDifference(_) | Self::Spsa(_) => 2,
+            Self::FiniteDifference(_) | Self::Spsa(_) | Self::Reinforce(_) => 2,
             Self::WeightReinforce(_) => 4,
             Self::Pgpe(_) | Self::OpenEs(_) => 1,
         }
@@ -178,6 +187,7 @@ impl AlgorithmConfig {
             Self::Joint(config) => config.check(),
             Self::FiniteDifference(config) => config.check(),
             Self::Spsa(config) => config.check(),
+            Self::Reinforce(config) => config.check(),
             Self::WeightReinforce(config) => config.check(),
             Self::Pgpe(config) => config.check(),
             Self::OpenEs(config) => config.check(),
@@ -200,6 +210,7 @@ impl AlgorithmConfig {
             Self::Joint(config) => Box::new(Joint::new(config.clone(), problem)),
             Self::FiniteDifference(config) => Box::new(FiniteDifference::new(*config, problem)),
             Self::Spsa(config) => Box::new(Spsa::new(*config, problem)),
+            Self::Reinforce(config) => Box::new(Reinforce::new(*config, problem)),
             Self::WeightReinforce(config) => Box::new(WeightReinforce::new(*config)),
             Self::Pgpe(config) => Box::new(Pgpe::new(*config)),
             Self::OpenEs(config) => Box::new(OpenEs::new(*config)),

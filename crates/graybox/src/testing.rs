@@ -1,5 +1,6 @@
 //! Checks and tiny problems for tests, here and in crates that add an objective or an algorithm.
 
+use burn::optim::SgdConfig;
 use burn::prelude::*;
 use graybox_model::{Affine, FlatLayout, HeadConfig, MlpConfig, MlpPolicy};
 use graybox_oracle::{Budget, Dims, FnOracle, Metered, Oracle, Rows};
@@ -110,6 +111,19 @@ impl Line {
             problem,
             power,
         }
+    }
+
+    /// Trains by plain gradient descent at rate one: weights move by the negative gradient.
+    #[must_use]
+    pub fn with_plain_descent(mut self) -> Self {
+        let (policy, rate) = (self.student.snapshot(), LearningRate::constant(1.0));
+        self.student = Student::with_optimizer(policy, SgdConfig::new().init(), rate);
+        self
+    }
+
+    /// What is to be solved.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
     }
 
     /// What a round is given: the policy, both rows, and a probe.
