@@ -13,6 +13,7 @@ use crate::{
     Batch, ConfigError, Probe, Problem, RoundReport, SnapshotError, StepError, Student, TrainError,
 };
 
+mod anchored;
 mod baseline;
 mod difference_step;
 mod discrete_reinforce;
@@ -26,6 +27,7 @@ mod rows;
 mod spsa;
 mod weight_reinforce;
 
+pub use anchored::{Anchored, AnchoredConfig, OptimizerKind};
 pub use discrete_reinforce::DiscreteReinforce;
 pub use finite_difference::{Auto, FiniteDifference, FiniteDifferenceConfig, Scheme, Step};
 pub use joint::{Joint, JointConfig, Routing};
@@ -54,6 +56,26 @@ pub trait Algorithm<P: Policy>: Send {
         batch: &Batch,
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError>;
+
+    /// Calls of a budget that are kept back from the rounds for [`finish`](Self::finish).
+    fn reserve(&self, budget: u64) -> u64 {
+        let _ = budget;
+        0
+    }
+
+    /// Called once, when the calls that rounds may make are spent: what can still be made of what was learned.
+    /// None if there is nothing to be done.
+    ///
+    /// # Errors
+    /// As [`round`](Self::round).
+    fn finish(
+        &mut self,
+        student: &mut Student<P>,
+        probe: &mut Probe<'_>,
+    ) -> Result<Option<RoundReport>, StepError> {
+        let _ = (student, probe);
+        Ok(None)
+    }
 
     /// The surrogate it has trained, if it trains one.
     fn surrogate(&self) -> Option<Box<dyn TrainedSurrogate>> {
@@ -118,6 +140,8 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum AlgorithmConfig {
+    /// Policies on a surrogate that is anchored at every call so far.
+    Anchored(AnchoredConfig),
     /// Policy and surrogate trained at once.
     Joint(JointConfig),
     /// Differences of the oracle chained into backpropagation.
@@ -144,6 +168,7 @@ impl AlgorithmConfig {
     /// One of each, with its default settings.
     pub fn all() -> Vec<Self> {
         vec![
+            Self::Anchored(AnchoredConfig::default()),
             Self::Joint(JointConfig::default()),
             Self::FiniteDifference(FiniteDifferenceConfig::default()),
             Self::Spsa(SpsaConfig::default()),
@@ -157,6 +182,7 @@ impl AlgorithmConfig {
     /// The name it is chosen by.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Anchored(_) => anchored::NAME,
             Self::Joint(_) => joint::NAME,
             Self::FiniteDifference(_) => finite_difference::NAME,
             Self::Spsa(_) => spsa::NAME,
@@ -171,7 +197,7 @@ impl AlgorithmConfig {
     /// of updates that limits learning.
     pub fn batch(&self) -> usize {
         match self {
-            Self::Joint(_) => 16,
+            Self::Anchored(_) | Self::Joint(_) => 16,
             Self::FiniteDifference(_) | Self::Spsa(_) | Self::Reinforce(_) => 2,
             Self::WeightReinforce(_) => 4,
             Self::Pgpe(_) | Self::OpenEs(_) => 1,
@@ -184,6 +210,7 @@ impl AlgorithmConfig {
     /// Names the setting that is not.
     pub fn check(&self) -> Result<(), ConfigError> {
         match self {
+            Self::Anchored(config) => config.check(),
             Self::Joint(config) => config.check(),
             Self::FiniteDifference(config) => config.check(),
             Self::Spsa(config) => config.check(),
@@ -204,9 +231,9 @@ impl AlgorithmConfig {
         problem: &Problem,
         new_policy: &PolicyFactory<P>,
     ) -> Result<Box<dyn Algorithm<P>>, TrainError> {
-        let _ = new_policy;
         self.check()?;
         Ok(match self {
+            Self::Anchored(config) => Box::new(Anchored::new(config.clone(), problem, new_policy)),
             Self::Joint(config) => Box::new(Joint::new(config.clone(), problem)),
             Self::FiniteDifference(config) => Box::new(FiniteDifference::new(*config, problem)),
             Self::Spsa(config) => Box::new(Spsa::new(*config, problem)),

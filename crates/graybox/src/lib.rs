@@ -1,11 +1,13 @@
 //! Train a neural network through a function that can be called but not differentiated.
 
 pub mod algorithm;
+pub mod anchor;
 mod batch;
 mod bridge;
 mod dataset;
 mod diagnose;
 mod error;
+mod exploration;
 mod objective;
 mod observe;
 mod probe;
@@ -13,22 +15,26 @@ mod problem;
 mod replay;
 mod seed;
 mod snapshot;
+mod soap;
 mod stop;
 mod student;
 pub mod testing;
 mod trainer;
+pub mod trust_region;
 
 pub use algorithm::{Algorithm, AlgorithmConfig, Facts};
 pub use batch::{Batch, DeviceData};
 pub use dataset::Dataset;
 pub use diagnose::{Diagnosis, diagnose};
 pub use error::{ConfigError, DataError, SnapshotError, StepError, TrainError};
+pub use exploration::{Annealed, Antithetic};
 pub use objective::{Objective, SquaredError};
 pub use observe::{History, Observer, Progress, RoundReport, Silent};
 pub use probe::{Measured, Probe};
 pub use problem::Problem;
 pub use replay::{Replay, Replayed};
 pub use snapshot::Snapshot;
+pub use soap::Soap;
 pub use stop::Stop;
 pub use student::{LearningRate, Student};
 pub use trainer::{Ending, RunReport, Score, TrainConfig, Trainer};

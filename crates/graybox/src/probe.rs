@@ -46,18 +46,36 @@ impl Probe<'_> {
         u: Tensor<2>,
         sigma: f64,
     ) -> Result<Measured, StepError> {
-        let mut u = self.download_actions(batch, u)?;
-        if sigma > 0.0 {
-            let affine = self.actions.affine();
-            for row_idx in 0..u.len() {
-                for (value, scale) in u.row_mut(row_idx).iter_mut().zip(affine.scale()) {
-                    let noise: f64 = StandardNormal.sample(self.rng);
-                    *value += sigma * scale * noise;
-                }
-            }
-            self.clip(&mut u);
+        let u = self.download_actions(batch, u)?;
+        if sigma == 0.0 {
+            return self.measure(batch, u);
         }
-        self.measure(batch, u)
+        let mut noisy = Rows::with_capacity(u.width(), u.len());
+        for row in u.iter() {
+            let noise: Vec<f64> = StandardNormal
+                .sample_iter(&mut *self.rng)
+                .take(row.len())
+                .collect();
+            noisy.push(&self.perturb(row, &noise, sigma))?;
+        }
+        self.measure(batch, noisy)
+    }
+
+    /// `u + sigma · scale · noise`, kept within the bounds of the actions.
+    pub fn perturb(&self, u: &[f64], noise: &[f64], sigma: f64) -> Vec<f64> {
+        let affine = self.actions.affine();
+        let steps = affine
+            .scale()
+            .iter()
+            .zip(noise)
+            .map(|(scale, z)| sigma * scale * z);
+        let mut u: Vec<f64> = u.iter().zip(steps).map(|(u, step)| u + step).collect();
+        if let Some((low, high)) = self.actions.bounds() {
+            for ((value, low), high) in u.iter_mut().zip(low).zip(high) {
+                *value = value.clamp(low, high);
+            }
+        }
+        u
     }
 
     /// Asks for the outcomes of given actions, one per row of the batch.
@@ -120,17 +138,6 @@ impl Probe<'_> {
         bridge::upload(rows, self.device)
     }
 
-    fn clip(&self, u: &mut Rows) {
-        let Some((low, high)) = self.actions.bounds() else {
-            return;
-        };
-        for row_idx in 0..u.len() {
-            for ((value, low), high) in u.row_mut(row_idx).iter_mut().zip(&low).zip(&high) {
-                *value = value.clamp(*low, *high);
-            }
-        }
-    }
-
     /// The loss to be minimised.
     pub fn objective(&self) -> &dyn Objective {
         self.objective
@@ -149,6 +156,11 @@ impl Probe<'_> {
     /// Calls that may still be made.
     pub fn left(&self) -> u64 {
         self.metered.left()
+    }
+
+    /// Calls of the whole run.
+    pub fn budget(&self) -> u64 {
+        self.metered.budget().calls()
     }
 
     /// The share of the budget that is spent, in `[0, 1]`.

@@ -147,14 +147,21 @@ impl<P: Policy> Student<P> {
         self.optimizer = self.fresh.clone();
     }
 
-    pub(crate) fn save(&self, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
-        snapshot.put_module("student.policy", &self.policy)?;
-        snapshot.put_optimizer("student.optimizer", &self.optimizer)
+    /// How fast it learns.
+    pub(crate) fn learning_rate(&self) -> LearningRate {
+        self.learning_rate
     }
 
-    pub(crate) fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        self.policy = snapshot.get_module("student.policy", self.policy.clone())?;
-        self.optimizer = snapshot.get_optimizer("student.optimizer", self.fresh.clone())?;
+    pub(crate) fn save(&self, name: &str, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
+        snapshot.put_module(&format!("{name}.policy"), &self.policy)?;
+        snapshot.put_optimizer(&format!("{name}.optimizer"), &self.optimizer)
+    }
+
+    pub(crate) fn load(&mut self, name: &str, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let policy = format!("{name}.policy");
+        self.policy = snapshot.get_module(&policy, self.policy.clone())?;
+        let optimizer = format!("{name}.optimizer");
+        self.optimizer = snapshot.get_optimizer(&optimizer, self.fresh.clone())?;
         Ok(())
     }
 }

@@ -251,6 +251,7 @@ impl<P: Policy> Trainer<P> {
                 break Ending::Stopped;
             }
             let Some(index) = self.draw() else {
+                self.finish(observer)?;
                 break Ending::BudgetSpent;
             };
             self.round(index, observer)?;
@@ -305,10 +306,29 @@ impl<P: Policy> Trainer<P> {
         Ok(())
     }
 
+    fn finish(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let mut rng = seed::stream(self.config.seed, "finish", 0);
+        let mut probe = Probe {
+            metered: &mut self.metered,
+            objective: &**self.problem.objective(),
+            actions: self.problem.actions(),
+            rng: &mut rng,
+            device: self.problem.device(),
+            stop: &self.stop,
+        };
+        if let Some(report) = self.algorithm.finish(&mut self.student, &mut probe)? {
+            let mut line = self.line(report.loss, None);
+            line.terms = report.terms;
+            self.tell(line, observer);
+        }
+        Ok(())
+    }
+
     /// The training rows of the next round: every row once per pass over the data, in an order drawn anew
     /// for each pass. Fewer than a batch where the budget ends; none where it cannot pay for one row.
     fn draw(&self) -> Option<Vec<usize>> {
         let left = self.metered.left();
+        let left = left.saturating_sub(self.algorithm.reserve(self.config.calls));
         let n = (1..=self.config.rows_per_round())
             .rev()
             .find(|n| self.algorithm.calls(*n) <= left)?;
@@ -410,7 +430,7 @@ impl<P: Policy> Trainer<P> {
             &(self.round, self.drawn, self.scored, self.loss_before),
         )?;
         snapshot.put("meter", &self.metered.meter())?;
-        self.student.save(&mut snapshot)?;
+        self.student.save("student", &mut snapshot)?;
         self.algorithm.save(&mut snapshot)?;
         Ok(snapshot)
     }
@@ -422,7 +442,7 @@ impl<P: Policy> Trainer<P> {
     pub fn resume(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         (self.round, self.drawn, self.scored, self.loss_before) = snapshot.get("trainer")?;
         self.metered.resume(snapshot.get("meter")?);
-        self.student.load(snapshot)?;
+        self.student.load("student", snapshot)?;
         self.algorithm.load(snapshot)
     }
 }

@@ -1,0 +1,116 @@
+//! Policies trained side by side, halved by their true losses.
+//!
+//! Where one context has several good actions, gradient descent ends in the branch it started in, and some
+//! branches end in a wall. Policies that start apart and explore at different distances share every call they
+//! make; the better half goes on.
+
+use graybox_model::Policy;
+
+use crate::snapshot::Snapshot;
+use crate::{SnapshotError, Student};
+
+/// Exploration of the members, relative to the setting.
+const SPREAD: [f64; 4] = [0.71, 0.35, 1.41, 2.83];
+
+/// Shares of the budget after which half of the policies go.
+const CUTS: [f64; 2] = [0.25, 0.5];
+
+/// A policy with what is known of it.
+pub(super) struct Member<P> {
+    pub(super) id: u64,
+    pub(super) student: Student<P>,
+    /// The policy that chose the last calls, the centre of its trust region.
+    pub(super) reference: P,
+    /// True losses at its own actions, as they were measured.
+    losses: Vec<f64>,
+}
+
+impl<P: Policy> Member<P> {
+    pub(super) fn new(id: u64, student: Student<P>) -> Self {
+        Self {
+            id,
+            reference: student.snapshot(),
+            student,
+            losses: Vec::new(),
+        }
+    }
+
+    /// Its exploration, relative to the setting.
+    pub(super) fn spread(&self) -> f64 {
+        SPREAD[self.id as usize % SPREAD.len()]
+    }
+
+    /// Keeps the loss of one call.
+    pub(super) fn observe(&mut self, loss: f64) {
+        self.losses.push(loss);
+    }
+
+    /// Mean of the newest quarter of its losses, infinite before there are any.
+    pub(super) fn loss(&self) -> f64 {
+        let n = (self.losses.len() / 4).max(8).min(self.losses.len());
+        let newest = &self.losses[self.losses.len() - n..];
+        if n == 0 {
+            return f64::INFINITY;
+        }
+        newest.iter().sum::<f64>() / n as f64
+    }
+}
+
+/// The policies still in the race, the best one first.
+pub(super) struct Population<P> {
+    pub(super) members: Vec<Member<P>>,
+    /// Cuts made so far.
+    cuts: usize,
+}
+
+impl<P: Policy> Population<P> {
+    pub(super) fn new() -> Self {
+        Self {
+            members: Vec::new(),
+            cuts: 0,
+        }
+    }
+
+    /// Puts the best first, and lets the worse half go when it is time.
+    pub(super) fn rank(&mut self, progress: f64) {
+        let by_loss = |a: &Member<P>, b: &Member<P>| a.loss().total_cmp(&b.loss());
+        self.members.sort_by(by_loss);
+        while CUTS.get(self.cuts).is_some_and(|due| progress >= *due) {
+            self.cuts += 1;
+            self.members.truncate(self.members.len().div_ceil(2));
+        }
+    }
+
+    pub(super) fn save(&self, name: &str, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
+        let known: Vec<(u64, &[f64])> = (self.members.iter())
+            .map(|member| (member.id, member.losses.as_slice()))
+            .collect();
+        snapshot.put(name, &(self.cuts, known))?;
+        for member in &self.members {
+            let name = format!("{name}.{}", member.id);
+            member.student.save(&name, snapshot)?;
+            snapshot.put_module(&format!("{name}.reference"), &member.reference)?;
+        }
+        Ok(())
+    }
+
+    /// `new_student` makes the member of an id as it was before its first step.
+    pub(super) fn load(
+        name: &str,
+        snapshot: &Snapshot,
+        new_student: impl Fn(u64) -> Student<P>,
+    ) -> Result<Self, SnapshotError> {
+        let (cuts, known): (usize, Vec<(u64, Vec<f64>)>) = snapshot.get(name)?;
+        let mut members = Vec::with_capacity(known.len());
+        for (id, losses) in known {
+            let name = format!("{name}.{id}");
+            let mut member = Member::new(id, new_student(id));
+            member.student.load(&name, snapshot)?;
+            let reference = format!("{name}.reference");
+            member.reference = snapshot.get_module(&reference, member.reference)?.valid();
+            member.losses = losses;
+            members.push(member);
+        }
+        Ok(Self { members, cuts })
+    }
+}

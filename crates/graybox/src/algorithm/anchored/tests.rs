@@ -1,0 +1,212 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use graybox_model::{HeadConfig, MlpPolicy};
+use graybox_oracle::{Dims, FnOracle};
+
+use super::*;
+use crate::testing::Harness;
+use crate::{AlgorithmConfig, Dataset, RunReport, Silent, TrainConfig, Trainer};
+
+/// One context, one action: the outcome `2u + x²` is to be `target(x)`.
+fn problem(target: impl Fn(f64) -> f64) -> Problem {
+    let x: Vec<f64> = (0..40).map(|k| f64::from(k) / 20.0 - 1.0).collect();
+    let y = x.iter().map(|x| target(*x)).collect();
+    let x = Rows::from_vec(1, x).unwrap();
+    let data = Dataset::new(x, Rows::from_vec(1, y).unwrap()).unwrap();
+    Problem::new(data, HeadConfig::identity(1), &Device::flex()).unwrap()
+}
+
+fn parabola(x: &[f64], u: &[f64]) -> [f64; 1] {
+    [2.0 * u[0] + x[0] * x[0]]
+}
+
+fn small() -> AnchoredConfig {
+    AnchoredConfig {
+        steps_per_call: Some(1.0),
+        surrogate: MlpConfig::new([8]),
+        policy_batch: 8,
+        surrogate_batch: 16,
+        guard: 0.1,
+        ..AnchoredConfig::default()
+    }
+}
+
+/// As many steps as so few calls need.
+fn thorough() -> AnchoredConfig {
+    AnchoredConfig {
+        steps_per_call: Some(20.0),
+        ..small()
+    }
+}
+
+fn trainer(
+    anchored: AnchoredConfig,
+    calls: u64,
+    seed: u64,
+    oracle: impl graybox_oracle::Oracle + 'static,
+) -> Trainer<MlpPolicy> {
+    let config = TrainConfig {
+        calls,
+        seed,
+        batch: Some(8),
+        policy: MlpConfig::new([8]),
+        algorithm: AlgorithmConfig::Anchored(anchored),
+        ..TrainConfig::default()
+    };
+    Trainer::new(config, problem(f64::sin), oracle).unwrap()
+}
+
+fn run(trainer: &mut Trainer<MlpPolicy>) -> RunReport {
+    trainer.run(&mut Silent).unwrap()
+}
+
+fn actions(trainer: &Trainer<MlpPolicy>) -> Vec<f64> {
+    let x = trainer.problem().data().x().clone();
+    bridge::download(trainer.policy().forward(x))
+        .as_slice()
+        .to_vec()
+}
+
+#[test]
+fn it_learns_within_two_hundred_calls() {
+    for seed in 1..=3 {
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), parabola);
+        let mut trainer = trainer(thorough(), 200, seed, oracle);
+        let held_out = trainer.problem().data().host().clone();
+        trainer = trainer.with_held_out(held_out);
+        let loss = run(&mut trainer).true_loss_after.unwrap();
+        assert!(loss < 2e-3, "seed {seed}: {loss}");
+    }
+}
+
+/// Counts its calls; those from `bad` on come out wrong.
+fn counting(asked: &Arc<AtomicU64>, bad: u64) -> impl graybox_oracle::Oracle + 'static {
+    let asked = Arc::clone(asked);
+    FnOracle::new(Dims::new(1, 1, 1), move |x: &[f64], u: &[f64]| {
+        let late = asked.fetch_add(1, Ordering::Relaxed) >= bad;
+        let [y] = parabola(x, u);
+        [if late { y + 100.0 } else { y }]
+    })
+}
+
+#[test]
+fn every_call_of_the_budget_is_made_and_none_beyond_it() {
+    let asked = Arc::default();
+    let report = run(&mut trainer(small(), 103, 1, counting(&asked, u64::MAX)));
+    assert_eq!(report.oracle_calls, 103);
+    assert_eq!(asked.load(Ordering::Relaxed), 103);
+}
+
+#[test]
+fn a_closing_phase_that_does_not_help_is_undone() {
+    // 90 calls for rounds, 5 before and 5 after the closing phase.
+    let closed = |bad: u64| {
+        let mut trainer = trainer(thorough(), 100, 1, counting(&Arc::default(), bad));
+        run(&mut trainer);
+        let lines = &trainer.history().lines;
+        let told = |line: &&crate::Progress| line.terms.contains_key("after_closing");
+        let line = lines.iter().find(told).unwrap().clone();
+        (actions(&trainer), line)
+    };
+    let (kept, line) = closed(u64::MAX);
+    assert!(line.terms["after_closing"] < line.terms["before_closing"]);
+    assert_eq!(line.loss, Some(line.terms["after_closing"]));
+    let (undone, line) = closed(95);
+    assert!(line.terms["after_closing"] > line.terms["before_closing"]);
+    assert_eq!(line.loss, Some(line.terms["before_closing"]));
+    assert_ne!(kept, undone);
+}
+
+/// An algorithm outside a trainer.
+struct Bench {
+    problem: Problem,
+    anchored: Anchored<MlpPolicy, Ensemble<MlpSurrogate>>,
+    student: Student<MlpPolicy>,
+}
+
+impl Bench {
+    fn new(config: AnchoredConfig, problem: Problem) -> Self {
+        let policy = problem.policy(&MlpConfig::new([4]));
+        let new_policy: PolicyFactory<MlpPolicy> =
+            Arc::new(move |rng| policy.init(rng, &Device::flex()));
+        let policy = new_policy(&mut seed::stream(1, "policy", 0));
+        Self {
+            anchored: Anchored::new(config, &problem, &new_policy),
+            student: Student::new(policy, LearningRate::default()),
+            problem,
+        }
+    }
+
+    fn round(&mut self, number: usize) {
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), parabola);
+        let mut harness = Harness::new(self.problem.clone(), oracle, number as u64);
+        let rows = (0..16).map(|k| (16 * number + k) % 40).collect();
+        let batch = self.problem.data().batch(rows);
+        let mut probe = harness.probe();
+        let round = self.anchored.round(&mut self.student, &batch, &mut probe);
+        round.unwrap();
+    }
+
+    /// What the surrogate predicts and the policy does on the training rows.
+    fn outputs(&self) -> [Rows; 2] {
+        let x = self.problem.data().x().clone();
+        let y_hat = self.anchored.surrogate().forward(x.clone(), x.clone());
+        [
+            bridge::download(y_hat),
+            bridge::download(self.student.act(x)),
+        ]
+    }
+}
+
+#[test]
+fn going_on_from_a_snapshot_changes_no_bit() {
+    let mut whole = Bench::new(small(), problem(f64::sin));
+    (0..4).for_each(|number| whole.round(number));
+
+    let mut first = Bench::new(small(), problem(f64::sin));
+    (0..2).for_each(|number| first.round(number));
+    let mut snapshot = Snapshot::new();
+    first.student.save("student", &mut snapshot).unwrap();
+    let saved: &dyn Algorithm<MlpPolicy> = &first.anchored;
+    saved.save(&mut snapshot).unwrap();
+
+    let mut second = Bench::new(small(), problem(f64::sin));
+    second.student.load("student", &snapshot).unwrap();
+    second.anchored.load(&snapshot).unwrap();
+    assert_eq!(second.outputs()[1], first.outputs()[1]);
+    (2..4).for_each(|number| second.round(number));
+    assert_eq!(second.outputs(), whole.outputs());
+}
+
+#[test]
+fn the_surrogate_never_sees_a_target() {
+    let after_a_round = |target: fn(f64) -> f64| {
+        // Units of the outcomes are told, not taken from the targets.
+        let problem = problem(target)
+            .with_outcome(graybox_model::Affine::identity(1))
+            .with_objective(SquaredError::scaled(&[1.0]).unwrap());
+        let mut bench = Bench::new(small(), problem);
+        bench.round(0);
+        bench.outputs()
+    };
+    let [y_hat_1, u_1] = after_a_round(f64::sin);
+    let [y_hat_2, u_2] = after_a_round(|x| 5.0 - x);
+    assert_eq!(y_hat_1, y_hat_2);
+    assert_ne!(u_1, u_2);
+}
+
+#[test]
+fn settings_outside_their_meaning_are_refused_by_name() {
+    let refused = |config: AnchoredConfig| config.check().unwrap_err().field;
+    let config = AnchoredConfig {
+        steps_per_call: Some(0.0),
+        ..small()
+    };
+    assert_eq!(refused(config), "anchored.steps_per_call");
+    let config = AnchoredConfig {
+        anchored: 1.5,
+        ..small()
+    };
+    assert_eq!(refused(config), "anchored.anchored");
+}
