@@ -1,0 +1,144 @@
+//! The invariants of the map (crates/README.md), read from the dependency tree and the sources.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The crates a package needs to run, with the features given, itself included.
+fn tree(package: &str, features: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}",
+        ])
+        .args(["--package", package, "--features", &features.join(",")])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).expect("cargo writes text");
+    let name = |line: &str| Some(line.split_whitespace().next()?.to_string());
+    text.lines().filter_map(name).collect()
+}
+
+/// The sources of a crate, tests beside the code cut off.
+fn sources(package: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("crates")
+            .join(package)
+            .join("src"),
+    ];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a crate has sources") {
+            let path = entry.expect("a folder can be listed").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("sources are text");
+                let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+                let lines = code
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
+                found.push((path, lines.collect::<Vec<_>>().join("\n")));
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+/// Files of a crate that hold one of these words.
+fn files_with(package: &str, words: &[&str]) -> BTreeSet<String> {
+    let files = sources(package).into_iter();
+    let holding = files.filter(|(_, code)| words.iter().any(|word| code.contains(word)));
+    let name = |path: PathBuf| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    holding.filter_map(|(path, _)| name(path)).collect()
+}
+
+const LIBRARIES: [&str; 4] = [
+    "graybox-oracle",
+    "graybox-model",
+    "graybox",
+    "graybox-arena",
+];
+
+#[test]
+fn oracles_know_nothing_of_burn() {
+    let crates = tree("graybox-oracle", &[]);
+    assert!(
+        !crates.iter().any(|name| name.starts_with("burn")),
+        "{crates:?}"
+    );
+}
+
+#[test]
+fn models_know_nothing_of_oracles_and_add_nothing_to_burn() {
+    let crates = tree("graybox-model", &["flex"]);
+    let burn = tree("burn", &[]);
+    let added: Vec<_> = crates.difference(&burn).collect();
+    assert_eq!(added, ["graybox-model"]);
+}
+
+#[test]
+fn no_library_turns_a_backend_on() {
+    for library in LIBRARIES {
+        let crates = tree(library, &[]);
+        for backend in ["burn-flex", "burn-ndarray", "burn-wgpu", "burn-cuda"] {
+            assert!(!crates.contains(backend), "{library} brings in {backend}");
+        }
+    }
+}
+
+#[test]
+fn only_the_bridge_reads_the_device() {
+    let readers = files_with(
+        "graybox",
+        &["into_data(", "to_data(", "into_scalar", "try_to_vec"],
+    );
+    assert_eq!(readers, ["bridge.rs"].map(String::from).into());
+}
+
+#[test]
+fn only_the_meter_calls_an_oracle() {
+    let callers = files_with("graybox", &[".evaluate("]);
+    assert_eq!(
+        callers,
+        ["probe.rs"].map(String::from).into(),
+        "through the meter"
+    );
+}
+
+#[test]
+fn algorithms_have_no_clock_and_no_random_source_of_their_own() {
+    let algorithms = sources("graybox").into_iter().filter(|(path, _)| {
+        path.components()
+            .any(|part| part.as_os_str() == "algorithm")
+    });
+    for (path, code) in algorithms {
+        for word in [
+            "Instant::",
+            "SystemTime",
+            "seed_from_u64",
+            "from_os_rng",
+            "rand::rng()",
+        ] {
+            assert!(!code.contains(word), "{} has {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn libraries_neither_print_nor_exit() {
+    for library in LIBRARIES {
+        let found = files_with(library, &["println!", "print!(", "process::exit", "anyhow"]);
+        assert!(found.is_empty(), "{library}: {found:?}");
+    }
+}
