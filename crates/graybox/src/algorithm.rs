@@ -24,6 +24,7 @@ mod pgpe;
 mod population;
 mod reinforce;
 mod rows;
+mod skill;
 mod spsa;
 mod weight_reinforce;
 

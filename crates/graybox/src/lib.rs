@@ -1,4 +1,8 @@
 //! Train a neural network through a function that can be called but not differentiated.
+//!
+//! Given contexts X, wanted outcomes Y and an oracle F, a [`Trainer`] finds a policy π with F(X, π(X)) ≈ Y, by one of
+//! the methods of [`AlgorithmConfig`]. The [guide] says what the problem is and which method suits which black
+//! box.
 
 pub mod algorithm;
 pub mod anchor;
@@ -8,6 +12,7 @@ mod dataset;
 mod diagnose;
 mod error;
 mod exploration;
+pub mod guide;
 mod objective;
 mod observe;
 mod probe;

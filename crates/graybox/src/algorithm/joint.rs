@@ -20,6 +20,7 @@ use graybox_model::{Ensemble, MlpConfig, MlpSurrogate, Policy, Surrogate};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
+use super::skill::Skill;
 use super::{Algorithm, Facts, TrainedSurrogate};
 use crate::error::{at_least_one, not_negative, positive};
 use crate::snapshot::Snapshot;
@@ -54,8 +55,13 @@ pub struct JointConfig {
     pub lambda: f64,
     /// Which network learns from which term.
     pub routing: Routing,
-    /// Standard deviation of the noise on the actions asked, in units of their scale.
+    /// Standard deviation of the noise on the actions asked, in units of their scale; up to three times as
+    /// much while the surrogate knows little.
     pub exploration: f64,
+    /// Let the policy take no more than the share of its updates that the surrogate's `R²` on fresh rows
+    /// allows. Without it, a surrogate that knows nothing yet can send the policy to the far end of its bounds,
+    /// from where it does not return.
+    pub patient: bool,
     /// Take `∂ℓ/∂y` at the oracle's outcome instead of the surrogate's. Not with the literal routing.
     pub value_correction: bool,
     /// Updates of both networks per round; all but the first on replayed rows. 1 with the literal routing.
@@ -76,6 +82,7 @@ impl Default for JointConfig {
             lambda: 1.0,
             routing: Routing::Split,
             exploration: 0.1,
+            patient: true,
             value_correction: true,
             updates: 16,
             replay_batch: 64,
@@ -142,6 +149,7 @@ pub struct Joint<S> {
     surrogate: S,
     optimizer: ModuleOptimizer,
     replay: Replay,
+    skill: Skill,
     data: DeviceData,
 }
 
@@ -166,6 +174,7 @@ impl<S: Surrogate> Joint<S> {
             surrogate: surrogate.train(),
             optimizer: adam(),
             replay: Replay::new(dims.x, dims.u, dims.y),
+            skill: Skill::default(),
             data: problem.data().clone(),
         }
     }
@@ -253,15 +262,25 @@ impl<S: Surrogate> Joint<S> {
             weight: measured.weight.clone(),
         };
         self.fit_surrogate(fresh, &student.snapshot(), probe, progress);
-        let value = self.config.value_correction.then_some(measured);
-        self.improve_policy(student, batch, value, probe, progress);
-
-        for _ in 1..self.config.updates {
+        self.skill.observe(measured, mismatch, probe);
+        let share = if self.config.patient {
+            self.skill.share()
+        } else {
+            1.0
+        };
+        let trusted = (share * self.config.updates as f64).round() as usize;
+        if trusted > 0 {
+            let value = self.config.value_correction.then_some(measured);
+            self.improve_policy(student, batch, value, probe, progress);
+        }
+        for update in 1..self.config.updates {
             let replayed = self.replayed(probe);
             self.fit_surrogate(replayed, &student.snapshot(), probe, progress);
             let index = random_rows(probe, batch.len(), self.data.host().len());
             let batch = self.data.batch(index);
-            self.improve_policy(student, &batch, None, probe, progress);
+            if update < trusted {
+                self.improve_policy(student, &batch, None, probe, progress);
+            }
         }
         report(measured, fit, mismatch, self.config.lambda)
     }
@@ -382,7 +401,9 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Joint<S> {
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError> {
         let u = student.act(batch.x.clone());
-        let measured = probe.explore(batch, u.clone(), self.config.exploration)?;
+        let ignorance = 1.0 - self.skill.share();
+        let sigma = self.config.exploration * (1.0 + 2.0 * ignorance);
+        let measured = probe.explore(batch, u.clone(), sigma)?;
         if measured.answered == 0 {
             return Ok(RoundReport::new(None));
         }
@@ -403,12 +424,14 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Joint<S> {
     fn save(&self, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
         snapshot.put_module("joint.surrogate", &self.surrogate)?;
         snapshot.put_optimizer("joint.optimizer", &self.optimizer)?;
+        snapshot.put("joint.skill", &self.skill)?;
         self.replay.save("joint.replay", snapshot)
     }
 
     fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         self.surrogate = snapshot.get_module("joint.surrogate", self.surrogate.clone())?;
         self.optimizer = snapshot.get_optimizer("joint.optimizer", adam())?;
+        self.skill = snapshot.get("joint.skill")?;
         let device = self.data.x().device();
         self.replay = Replay::load("joint.replay", snapshot, &device)?;
         Ok(())
@@ -552,6 +575,7 @@ mod tests {
         let config = JointConfig {
             lambda,
             exploration: 0.0,
+            patient: false,
             value_correction: false,
             updates: 1,
             ..JointConfig::new(Routing::Split)
@@ -577,6 +601,7 @@ mod tests {
     fn value_correction_takes_the_residual_from_the_oracle() {
         let config = JointConfig {
             exploration: 0.0,
+            patient: false,
             updates: 1,
             ..JointConfig::new(Routing::Split)
         };
@@ -597,6 +622,7 @@ mod tests {
         let config = JointConfig {
             lambda,
             exploration: 0.0,
+            patient: false,
             updates: 1,
             ..JointConfig::new(Routing::Biased)
         };

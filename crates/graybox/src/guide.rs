@@ -1,0 +1,15 @@
+//! The guide: what the problem is, and how to get a trained policy out of it.
+//!
+//! Each chapter is short and its programs are run by the documentation tests.
+
+#[doc = include_str!("guide/problem.md")]
+pub mod problem {}
+
+#[doc = include_str!("guide/units.md")]
+pub mod units {}
+
+#[doc = include_str!("guide/algorithm.md")]
+pub mod algorithm {}
+
+#[doc = include_str!("guide/leaving.md")]
+pub mod leaving {}
