@@ -9,19 +9,11 @@
 //! change of units is trained. The caller then composes burn's own operations, which is also what the fused
 //! path is tested against.
 
-use burn::backend::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::prelude::*;
-use burn::tensor::{Bytes, DType};
-use burn_flex::{Flex, FlexTensor, Layout};
 
+use crate::flex::{Graph, Operand, Pullback};
 use crate::kernels::{self, Buffer, Layer, Network, Trace, Wanted};
 use crate::{Activation, Mlp, Scaler};
-
-type Tracked = <Autodiff<Flex> as burn::backend::BackendTypes>::FloatTensorPrimitive;
 
 /// Columns of the network's input.
 pub(crate) struct Input<'a> {
@@ -95,9 +87,9 @@ pub(crate) fn forward(
         None => None,
     };
 
-    let input = gather(n, &columns)?;
+    let input = gather(n, &columns);
     let activation = body.activation();
-    let (mut values, trace) = with_network(&layers, activation, |net| net.forward(n, input))?;
+    let (mut values, trace) = with_network(&layers, activation, |net| net.forward(n, input));
     let squashed = output.is_some_and(|output| output.squash).then(|| {
         kernels::tanh_in_place(&mut values);
         values.clone()
@@ -105,8 +97,7 @@ pub(crate) fn forward(
     if let Some(units) = &units {
         units.invert(&mut values);
     }
-    let values = flex(values, [n, d_out]);
-    let saved = Saved {
+    graph.finish(Operand::new(values, [n, d_out]), || Saved {
         n,
         columns: columns.into_iter().map(|(_, columns)| columns).collect(),
         layers,
@@ -114,20 +105,10 @@ pub(crate) fn forward(
         trace,
         squashed,
         units,
-        roles: graph.roles,
-    };
-    finish(values, Box::new(saved), graph.guards, graph.autodiff)
+    })
 }
 
-/// The tensors that take part, and those of them that have gradients.
-#[derive(Default)]
-struct Graph {
-    autodiff: bool,
-    guards: Vec<NodeGuard>,
-    /// What each guard is to the network.
-    roles: Vec<Role>,
-}
-
+/// What an operand is to the network.
 #[derive(Debug, Clone, Copy)]
 enum Role {
     Input(usize),
@@ -135,75 +116,35 @@ enum Role {
     Bias(usize),
 }
 
-impl Graph {
-    /// The tensor's data in row-major order, if it is single precision and on this backend.
-    fn operand<const D: usize>(&mut self, tensor: Tensor<D>, role: Role) -> Option<FlexTensor> {
-        if tensor.dtype() != DType::F32 {
-            return None;
-        }
-        if !tensor.is_autodiff() {
-            return Some(contiguous(tensor.try_into_primitive::<Flex>().ok()?));
-        }
-        let tensor = tensor.try_into_primitive::<Autodiff<Flex>>().ok()?;
-        self.autodiff = true;
-        let tracked = tensor.is_tracked();
-        let (data, guard) = tensor.into_parts();
-        if tracked {
-            self.guards.push(guard);
-            self.roles.push(role);
-        }
-        Some(contiguous(data))
-    }
-}
-
-fn contiguous(tensor: FlexTensor) -> FlexTensor {
-    if tensor.as_slice::<f32>().is_some() {
-        tensor
-    } else {
-        tensor.to_contiguous()
-    }
-}
-
-fn flex<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    let layout = Layout::contiguous(Shape::from(shape));
-    FlexTensor::new(Bytes::from_elems(values), layout, DType::F32)
-}
-
 /// A change of units as two rows of numbers.
 #[derive(Debug, Clone)]
 struct Units {
-    shift: FlexTensor,
-    scale: FlexTensor,
+    shift: Operand,
+    scale: Operand,
 }
 
 impl Units {
     /// Nothing if they are trained, or not of this width.
     fn read(scaler: &Scaler, width: usize) -> Option<Self> {
-        let mut graph = Graph::default();
-        let mut row = |row: Tensor<2>| {
+        let row = |row: Tensor<2>| {
             let fits = row.dims() == [1, width];
-            fits.then(|| graph.operand(row, Role::Input(0))).flatten()
+            fits.then(|| Operand::constant(row)).flatten()
         };
-        let (shift, scale) = (row(scaler.shift.val())?, row(scaler.scale.val())?);
-        graph.guards.is_empty().then_some(Self { shift, scale })
+        Some(Self {
+            shift: row(scaler.shift.val())?,
+            scale: row(scaler.scale.val())?,
+        })
     }
 
-    fn rows(&self) -> Option<impl Iterator<Item = (&f32, &f32)> + Clone> {
-        let (shift, scale) = (self.shift.as_slice()?, self.scale.as_slice()?);
-        Some(shift.iter().zip(scale))
+    fn rows(&self) -> impl Iterator<Item = (&f32, &f32)> + Clone {
+        self.shift.as_slice().iter().zip(self.scale.as_slice())
     }
 
     /// `z · scale + shift`
     fn invert(&self, values: &mut [f32]) {
-        if let Some(units) = self.rows() {
-            for (value, (shift, scale)) in values.iter_mut().zip(units.cycle()) {
-                *value = *value * scale + shift;
-            }
+        for (value, (shift, scale)) in values.iter_mut().zip(self.rows().cycle()) {
+            *value = *value * scale + shift;
         }
-    }
-
-    fn scale(&self) -> Option<&[f32]> {
-        self.scale.as_slice()
     }
 }
 
@@ -215,7 +156,7 @@ struct Columns {
 }
 
 /// The inputs side by side in the network's units, `[n, d_in]`.
-fn gather(n: usize, inputs: &[(FlexTensor, Columns)]) -> Option<Buffer> {
+fn gather(n: usize, inputs: &[(Operand, Columns)]) -> Buffer {
     let d_in: usize = inputs.iter().map(|(_, columns)| columns.width).sum();
     let mut all = Buffer::take(n * d_in);
     let mut at = 0;
@@ -223,12 +164,12 @@ fn gather(n: usize, inputs: &[(FlexTensor, Columns)]) -> Option<Buffer> {
         if *width == 0 {
             continue;
         }
-        let from = data.as_slice::<f32>()?.chunks_exact(*width);
+        let from = data.as_slice().chunks_exact(*width);
         for (to, from) in all.chunks_exact_mut(d_in).zip(from) {
             let to = &mut to[at..at + width];
             match units {
                 Some(units) => {
-                    let pairs = to.iter_mut().zip(from).zip(units.rows()?);
+                    let pairs = to.iter_mut().zip(from).zip(units.rows());
                     pairs.for_each(|((to, v), (shift, scale))| *to = (v - shift) / scale);
                 }
                 None => to.copy_from_slice(from),
@@ -236,29 +177,26 @@ fn gather(n: usize, inputs: &[(FlexTensor, Columns)]) -> Option<Buffer> {
         }
         at += width;
     }
-    Some(all)
+    all
 }
 
 /// One layer's weights.
 #[derive(Debug, Clone)]
 struct Parameters {
-    weight: FlexTensor,
-    bias: Option<FlexTensor>,
+    weight: Operand,
+    bias: Option<Operand>,
     d_in: usize,
     d_out: usize,
 }
 
 impl Parameters {
-    fn layer(&self) -> Option<Layer<'_>> {
-        Some(Layer {
-            weight: self.weight.as_slice()?,
-            bias: match &self.bias {
-                Some(bias) => bias.as_slice()?,
-                None => &[],
-            },
+    fn layer(&self) -> Layer<'_> {
+        Layer {
+            weight: self.weight.as_slice(),
+            bias: self.bias.as_ref().map_or(&[], Operand::as_slice),
             d_in: self.d_in,
             d_out: self.d_out,
-        })
+        }
     }
 }
 
@@ -266,15 +204,12 @@ fn with_network<T>(
     layers: &[Parameters],
     activation: Activation,
     run: impl FnOnce(&Network<'_>) -> T,
-) -> Option<T> {
-    let layers: Vec<Layer<'_>> = layers
-        .iter()
-        .map(Parameters::layer)
-        .collect::<Option<_>>()?;
-    Some(run(&Network {
+) -> T {
+    let layers: Vec<Layer<'_>> = layers.iter().map(Parameters::layer).collect();
+    run(&Network {
         layers: &layers,
         activation,
-    }))
+    })
 }
 
 /// What the backward pass needs.
@@ -288,43 +223,16 @@ struct Saved {
     /// The `tanh` of the last layer, where there is one.
     squashed: Option<Vec<f32>>,
     units: Option<Units>,
-    roles: Vec<Role>,
 }
 
-#[derive(Debug)]
-struct FusedNetwork;
+impl Pullback for Saved {
+    type Role = Role;
 
-impl<const N: usize> Backward<Flex, N> for FusedNetwork {
-    type State = Box<Saved>;
-
-    fn backward(self, ops: Ops<Box<Saved>, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let saved = ops.state;
-        let output = contiguous(grads.consume::<Flex>(&ops.node));
-        let gradients = saved.gradients(&output);
-        for ((parent, role), gradient) in ops.parents.iter().zip(&saved.roles).zip(gradients) {
-            if let Some(parent) = parent {
-                let tensor = match *role {
-                    Role::Input(i) => flex(gradient, [saved.n, saved.columns[i].width]),
-                    Role::Weight(l) => {
-                        flex(gradient, [saved.layers[l].d_in, saved.layers[l].d_out])
-                    }
-                    Role::Bias(l) => flex(gradient, [saved.layers[l].d_out]),
-                };
-                grads.register::<Flex>(parent.id, tensor);
-            }
-        }
-    }
-}
-
-impl Saved {
-    /// The gradient of every role, from the one with respect to the output.
-    fn gradients(&self, output: &FlexTensor) -> Vec<Vec<f32>> {
-        const INVARIANT: &str = "saved tensors are contiguous and single precision";
-        let output = output.as_slice::<f32>().expect(INVARIANT);
+    fn pull(&self, output: &[f32], roles: &[Role]) -> Vec<Operand> {
         let mut at_last = Buffer::take(output.len());
         at_last.copy_from_slice(output);
         if let Some(units) = &self.units {
-            let scale = units.scale().expect(INVARIANT).iter().cycle();
+            let scale = units.scale.as_slice().iter().cycle();
             at_last.iter_mut().zip(scale).for_each(|(g, s)| *g *= s);
         }
         if let Some(squashed) = &self.squashed {
@@ -335,7 +243,7 @@ impl Saved {
             layers: vec![(false, false); self.layers.len()],
             input: false,
         };
-        for role in &self.roles {
+        for role in roles {
             match *role {
                 Role::Input(_) => wanted.input = true,
                 Role::Weight(l) => wanted.layers[l].0 = true,
@@ -344,18 +252,28 @@ impl Saved {
         }
         let mut all = with_network(&self.layers, self.activation, |network| {
             network.backward(&self.trace, &at_last, &wanted)
-        })
-        .expect(INVARIANT);
+        });
         let gradient = |role: &Role| match *role {
-            Role::Input(i) => self.scatter(&all.input, i).expect(INVARIANT),
-            Role::Weight(l) => std::mem::take(&mut all.weights[l]),
-            Role::Bias(l) => std::mem::take(&mut all.biases[l]),
+            Role::Input(i) => {
+                let part = self.scatter(&all.input, i);
+                Operand::new(part, [self.n, self.columns[i].width])
+            }
+            Role::Weight(l) => {
+                let Parameters { d_in, d_out, .. } = self.layers[l];
+                Operand::new(std::mem::take(&mut all.weights[l]), [d_in, d_out])
+            }
+            Role::Bias(l) => {
+                let d_out = self.layers[l].d_out;
+                Operand::new(std::mem::take(&mut all.biases[l]), [d_out])
+            }
         };
-        self.roles.iter().map(gradient).collect()
+        roles.iter().map(gradient).collect()
     }
+}
 
+impl Saved {
     /// One input's part of the gradient with respect to all, in its own units.
-    fn scatter(&self, all: &[f32], input: usize) -> Option<Vec<f32>> {
+    fn scatter(&self, all: &[f32], input: usize) -> Vec<f32> {
         let d_in: usize = self.columns.iter().map(|columns| columns.width).sum();
         let at: usize = self.columns[..input].iter().map(|c| c.width).sum();
         let Columns { width, units } = &self.columns[input];
@@ -364,47 +282,13 @@ impl Saved {
             let row = &row[at..at + width];
             match units {
                 Some(units) => {
-                    part.extend(row.iter().zip(units.scale()?).map(|(g, scale)| g / scale));
+                    let pairs = row.iter().zip(units.scale.as_slice());
+                    part.extend(pairs.map(|(g, scale)| g / scale));
                 }
                 None => part.extend_from_slice(row),
             }
         }
-        Some(part)
-    }
-}
-
-/// Hangs the output into the graph.
-fn finish(
-    values: FlexTensor,
-    saved: Box<Saved>,
-    guards: Vec<NodeGuard>,
-    autodiff: bool,
-) -> Option<Tensor<2>> {
-    if !autodiff {
-        return Some(Tensor::from_primitive::<Flex>(values));
-    }
-    // burn wants the number of parents at compile time.
-    macro_rules! by_number_of_parents {
-        ($($n:literal)*) => {
-            match guards.len() {
-                0 => Tracked::new(values),
-                $($n => node::<$n>(values, saved, guards.try_into().ok()?),)*
-                _ => return None,
-            }
-        };
-    }
-    let output = by_number_of_parents!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20);
-    Some(Tensor::from_primitive::<Autodiff<Flex>>(output))
-}
-
-fn node<const N: usize>(values: FlexTensor, saved: Box<Saved>, guards: [NodeGuard; N]) -> Tracked {
-    match FusedNetwork
-        .prepare::<NoCheckpointing>(guards)
-        .compute_bound()
-        .stateful()
-    {
-        OpsKind::Tracked(prepared) => prepared.finish(saved, values),
-        OpsKind::UnTracked(prepared) => prepared.finish(values),
+        part
     }
 }
 

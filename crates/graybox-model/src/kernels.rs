@@ -13,6 +13,7 @@
 )]
 
 mod activation;
+mod adam;
 mod buffer;
 mod network;
 mod tile;
@@ -20,6 +21,7 @@ mod tile;
 use pulp::{Arch, Simd, WithSimd};
 
 pub(crate) use activation::tanh_in_place;
+pub(crate) use adam::Adam;
 pub(crate) use buffer::Buffer;
 pub(crate) use network::{Layer, Network, Trace, Wanted};
 

@@ -22,13 +22,17 @@
 //! # Ok::<(), graybox_model::ModelError>(())
 //! ```
 
+mod adam;
 mod error;
 mod flat;
+#[cfg(feature = "flex")]
+mod flex;
 #[cfg(feature = "flex")]
 mod fused;
 mod head;
 #[cfg(feature = "flex")]
 mod kernels;
+mod loss;
 mod mlp;
 mod onnx;
 mod policy;
@@ -38,9 +42,11 @@ mod surrogate;
 #[cfg(feature = "store")]
 mod weights;
 
+pub use adam::AdamStep;
 pub use error::ModelError;
 pub use flat::FlatLayout;
 pub use head::{Head, HeadConfig, Squash};
+pub use loss::{Term, inner_product, squared_error};
 pub use mlp::{Activation, Mlp, MlpConfig};
 pub use onnx::{OPSET, onnx};
 pub use policy::{MlpPolicy, MlpPolicyConfig, Policy};

@@ -4,6 +4,7 @@
 //! the methods of [`AlgorithmConfig`]. The [guide] says what the problem is and which method suits which black
 //! box.
 
+mod adam;
 pub mod algorithm;
 pub mod anchor;
 mod batch;
@@ -27,6 +28,7 @@ pub mod testing;
 mod trainer;
 pub mod trust_region;
 
+pub use adam::Adam;
 pub use algorithm::{Algorithm, AlgorithmConfig, Facts};
 pub use batch::{Batch, DeviceData};
 pub use dataset::Dataset;

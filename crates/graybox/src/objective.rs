@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use burn::prelude::*;
+use graybox_model::{Term, squared_error};
 
 use crate::ConfigError;
 
@@ -15,6 +16,19 @@ pub trait Objective: Send + Sync + std::fmt::Debug {
     /// # Shapes
     /// `[batch, d_y]`, `[batch, d_y]` → `[batch]`
     fn rows(&self, y: Tensor<2>, target: Tensor<2>) -> Tensor<1>;
+
+    /// `Σ_terms Σ_i weight_i ℓ(y_i, target_i)`, differentiable in `y`: what a network is trained on.
+    ///
+    /// # Shapes
+    /// `y`: `[batch, d_y]` → `[1]`
+    fn total(&self, y: Tensor<2>, terms: &[Term]) -> Tensor<1> {
+        let term = |term: &Term| {
+            let rows = self.rows(y.clone(), term.target.clone());
+            (rows * term.weight.clone()).sum()
+        };
+        let sums = terms.iter().map(term).reduce(|sum, term| sum + term);
+        sums.unwrap_or_else(|| Tensor::zeros([1], &y.device()))
+    }
 
     /// The loss of one row, in `f64`.
     fn value(&self, y: &[f64], target: &[f64]) -> f64;
@@ -115,6 +129,11 @@ impl Objective for SquaredError {
         (residual.clone() * residual * weights)
             .sum_dim(1)
             .squeeze_dim(1)
+    }
+
+    fn total(&self, y: Tensor<2>, terms: &[Term]) -> Tensor<1> {
+        let weights = self.weights_on(&y.device().without_autodiff());
+        squared_error(y, terms, weights)
     }
 
     fn value(&self, y: &[f64], target: &[f64]) -> f64 {

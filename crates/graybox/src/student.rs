@@ -1,10 +1,11 @@
 //! The policy that is being trained, with its optimizer.
 
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use graybox_model::Policy;
+use graybox_model::{Policy, inner_product};
 use serde::{Deserialize, Serialize};
 
+use crate::adam::Adam;
 use crate::error::{not_negative, positive};
 use crate::snapshot::Snapshot;
 use crate::{ConfigError, SnapshotError};
@@ -51,12 +52,9 @@ impl LearningRate {
     }
 }
 
-/// Adam as this field sets it: β = (0.9, 0.99), ε = 1e-8 (burn's own default is 1e-5).
+/// A fresh [`Adam`].
 pub(crate) fn adam() -> ModuleOptimizer {
-    AdamConfig::new()
-        .with_beta_2(0.99)
-        .with_epsilon(1e-8)
-        .init()
+    Adam.into()
 }
 
 /// A policy and its optimizer.
@@ -115,7 +113,7 @@ impl<P: Policy> Student<P> {
     /// `x`: `[batch, d_x]`, `dloss_du`: `[batch, d_u]`, a constant
     pub fn follow(&mut self, x: Tensor<2>, dloss_du: Tensor<2>, progress: f64) {
         let u = self.policy.forward(x);
-        self.step((u * dloss_du).sum(), progress);
+        self.step(inner_product(u, dloss_du), progress);
     }
 
     /// One optimizer step on a scalar loss that was computed through [`policy`](Self::policy).

@@ -2,7 +2,7 @@
 
 use burn::optim::SgdConfig;
 use burn::prelude::*;
-use graybox_model::{Affine, FlatLayout, HeadConfig, MlpConfig, MlpPolicy};
+use graybox_model::{Affine, FlatLayout, HeadConfig, MlpConfig, MlpPolicy, Term};
 use graybox_oracle::{Budget, Dims, FnOracle, Metered, Oracle, Rows};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -258,19 +258,36 @@ pub fn check_objective(objective: &dyn Objective, d_y: usize) {
         .expect("a leaf of the loss");
     let gradients = bridge::download(gradients);
 
+    let weights = [0.5, 0.0, 2.0, 1.0];
+    let term = Term {
+        target: bridge::upload(&target, &device),
+        weight: Tensor::from_floats(weights, &device),
+    };
+    let total = objective.total(leaf.clone(), &[term]);
+    let total_value: f64 = bridge::read([total.clone().without_autodiff()])[0];
+    let mut of_total = total.backward();
+    let of_total = leaf.grad_remove(&mut of_total).expect("a leaf of the loss");
+    let of_total = bridge::download(of_total);
+    let mut expected_total = 0.0;
+
     let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * (1.0 + a.abs().max(b.abs()));
-    for row_idx in 0..y.len() {
+    for (row_idx, weight) in weights.into_iter().enumerate() {
         let (y, target) = (y.row(row_idx), target.row(row_idx));
         let value = objective.value(y, target);
         assert!(
             close(value, values.row(row_idx)[0]),
             "value of row {row_idx}"
         );
+        expected_total += weight * value;
         let gradient = objective.gradient(y, target);
         for dim in 0..d_y {
             assert!(
                 close(gradient[dim], gradients.row(row_idx)[dim]),
                 "gradient of row {row_idx}, outcome {dim}"
+            );
+            assert!(
+                close(weight * gradient[dim], of_total.row(row_idx)[dim]),
+                "gradient of the total, row {row_idx}, outcome {dim}"
             );
             let moved = |h: f64| {
                 let mut y = y.to_vec();
@@ -284,4 +301,8 @@ pub fn check_objective(objective: &dyn Objective, d_y: usize) {
             );
         }
     }
+    assert!(
+        close(total_value, expected_total),
+        "the total is the weighted sum over rows"
+    );
 }

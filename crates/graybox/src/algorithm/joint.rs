@@ -16,7 +16,7 @@
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use graybox_model::{Ensemble, MlpConfig, MlpSurrogate, Policy, Surrogate};
+use graybox_model::{Ensemble, MlpConfig, MlpSurrogate, Policy, Surrogate, Term, inner_product};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -207,26 +207,35 @@ impl<S: Surrogate> Joint<S> {
         let lambda = self.config.lambda;
         let (target, y) = (batch.target.clone(), measured.y.clone());
         let mean = |rows: Tensor<1>| (rows * measured.weight.clone()).sum();
+        let fit = Term {
+            target: target.clone(),
+            weight: measured.weight.clone(),
+        };
+        let mut mismatch = Term {
+            target: y.clone(),
+            weight: measured.weight.clone() * lambda,
+        };
 
         let u = student.policy().forward(batch.x.clone()) + noise;
         let y_hat = self.surrogate.forward(batch.x.clone(), u);
-        let fit = mean(probe.objective().rows(y_hat.clone(), target.clone()));
-        let mismatch = mean(probe.objective().rows(y_hat.clone(), y.clone()));
-        let loss = fit.clone() + mismatch.clone() * lambda;
-        let mut gradients = loss.backward();
+        let terms = [fit.clone(), mismatch.clone()];
+        let mut gradients = probe.objective().total(y_hat.clone(), &terms).backward();
         let for_surrogate = GradientsParams::from_module(&mut gradients, &self.surrogate);
         let for_policy = GradientsParams::from_module(&mut gradients, student.policy());
         self.step(for_surrogate, probe.progress());
         student.apply(for_policy, probe.progress());
 
         let y_hat = y_hat.without_autodiff();
+        mismatch.weight = measured.weight.clone();
+        let value = |term: Term| probe.objective().total(y_hat.clone(), &[term]);
+        let [fit, mismatch] = [fit, mismatch].map(value);
         let towards_target = y_hat.clone() - target;
         let towards_oracle = (y_hat - y) * lambda;
         let norm =
             |residual: Tensor<2>| mean((residual.clone() * residual).sum_dim(1).squeeze_dim(1));
         let [fit, mismatch, both, first, second] = probe.read([
-            fit.without_autodiff(),
-            mismatch.without_autodiff(),
+            fit,
+            mismatch,
             norm(towards_target.clone() + towards_oracle.clone()),
             norm(towards_target),
             norm(towards_oracle),
@@ -248,11 +257,14 @@ impl<S: Surrogate> Joint<S> {
         let y_hat = self
             .surrogate()
             .forward(batch.x.clone(), measured.u.clone());
-        let mean = |rows: Tensor<1>| (rows * measured.weight.clone()).sum();
-        let [fit, mismatch] = probe.read([
-            mean(probe.objective().rows(y_hat.clone(), batch.target.clone())),
-            mean(probe.objective().rows(y_hat, measured.y.clone())),
-        ]);
+        let value = |target: &Tensor<2>| {
+            let term = Term {
+                target: target.clone(),
+                weight: measured.weight.clone(),
+            };
+            probe.objective().total(y_hat.clone(), &[term])
+        };
+        let [fit, mismatch] = probe.read([&batch.target, &measured.y].map(value));
 
         let fresh = Evidence {
             x: batch.x.clone(),
@@ -306,13 +318,20 @@ impl<S: Surrogate> Joint<S> {
         probe: &Probe<'_>,
         progress: f64,
     ) {
-        let mean = |loss: Tensor<1>| (loss * rows.weight.clone()).sum();
         let y_hat = self.surrogate.forward(rows.x.clone(), rows.u);
-        let mut loss = mean(probe.objective().rows(y_hat, rows.y)) * self.config.lambda;
+        let mismatch = Term {
+            target: rows.y,
+            weight: rows.weight.clone() * self.config.lambda,
+        };
+        let mut loss = probe.objective().total(y_hat, &[mismatch]);
         if self.config.routing == Routing::Biased {
             let u = policy.forward(rows.x.clone());
             let y_hat = self.surrogate.forward(rows.x, u);
-            loss = loss + mean(probe.objective().rows(y_hat, rows.target));
+            let fit = Term {
+                target: rows.target,
+                weight: rows.weight,
+            };
+            loss = loss + probe.objective().total(y_hat, &[fit]);
         }
         let mut gradients = loss.backward();
         let gradients = GradientsParams::from_module(&mut gradients, &self.surrogate);
@@ -332,17 +351,20 @@ impl<S: Surrogate> Joint<S> {
         let u = student.policy().forward(batch.x.clone());
         let y_hat = self.surrogate().forward(batch.x.clone(), u);
         let target = batch.target.clone();
-        let loss = match value {
-            Some(measured) => {
-                let y = Tensor::from_inner(measured.y.clone()).require_grad();
-                let losses = probe.objective().rows(y.clone(), target);
-                let mut gradients = (losses * measured.weight.clone()).sum().backward();
-                let dloss_dy = y
-                    .grad_remove(&mut gradients)
-                    .expect("a leaf of the loss has a gradient");
-                (y_hat * dloss_dy).sum()
-            }
-            None => probe.objective().rows(y_hat, target).mean(),
+        let loss = if let Some(measured) = value {
+            let y = Tensor::from_inner(measured.y.clone()).require_grad();
+            let weight = measured.weight.clone();
+            let term = Term { target, weight };
+            let mut gradients = probe.objective().total(y.clone(), &[term]).backward();
+            let dloss_dy = y
+                .grad_remove(&mut gradients)
+                .expect("a leaf of the loss has a gradient");
+            inner_product(y_hat, dloss_dy)
+        } else {
+            let n = batch.len();
+            let weight = Tensor::full([n], 1.0 / n.max(1) as f64, &target.device());
+            let term = Term { target, weight };
+            probe.objective().total(y_hat, &[term])
         };
         student.step(loss, progress);
     }
