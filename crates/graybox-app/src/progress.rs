@@ -70,9 +70,10 @@ impl Observer for Console {
     }
 
     fn diagnosis(&mut self, diagnosis: &Diagnosis) {
-        if let Some(bar) = &self.bar {
-            bar.finish();
+        let say = || eprintln!("{}: {}: {diagnosis}", self.name, diagnosis.title());
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
         }
-        eprintln!("{}: {diagnosis}", self.name);
     }
 }

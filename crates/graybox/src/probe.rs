@@ -6,13 +6,14 @@ use graybox_oracle::{Metered, Outcome, Queries, Rows};
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::{Batch, Objective, StepError, Stop, bridge};
+use crate::{Batch, Calls, Objective, StepError, Stop, bridge};
 
 /// An algorithm's only access to the oracle, to randomness and to the objective.
 ///
 /// Every row asked through it is charged.
 pub struct Probe<'a> {
     pub(crate) metered: &'a mut Metered,
+    pub(crate) calls: &'a mut Calls,
     pub(crate) objective: &'a dyn Objective,
     pub(crate) actions: &'a HeadConfig,
     pub(crate) rng: &'a mut StdRng,
@@ -106,7 +107,10 @@ impl Probe<'_> {
     /// # Errors
     /// If the budget does not cover the rows, or contexts and actions differ in number.
     pub fn ask_rows(&mut self, x: &Rows, u: &Rows) -> Result<Vec<Outcome>, StepError> {
-        Ok(self.metered.evaluate(Queries::new(x, u)?)?)
+        let queries = Queries::new(x, u)?;
+        let outcomes = self.metered.evaluate(queries)?;
+        self.calls.push(queries, &outcomes);
+        Ok(outcomes)
     }
 
     /// Brings the policy's actions to the host.

@@ -16,8 +16,32 @@ pub struct Problem {
     actions: HeadConfig,
     objective: Arc<dyn Objective>,
     outcome: Affine,
+    names: Names,
     device: Device,
     seed: u64,
+}
+
+/// What the numbers are called, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The context's.
+    pub x: Vec<String>,
+    /// The action's.
+    pub u: Vec<String>,
+    /// The outcome's.
+    pub y: Vec<String>,
+}
+
+impl Names {
+    /// Letters and numbers, from zero: `x0`, `u0`, `y0`.
+    fn of(dims: Dims) -> Self {
+        let numbered = |letter: &str, n: usize| (0..n).map(|k| format!("{letter}{k}")).collect();
+        Self {
+            x: numbered("x", dims.x),
+            u: numbered("u", dims.u),
+            y: numbered("y", dims.y),
+        }
+    }
 }
 
 impl Problem {
@@ -31,8 +55,10 @@ impl Problem {
         let target = data.target();
         let outcome = Affine::standardise(target.width(), target.as_slice());
         let objective = SquaredError::scaled(outcome.scale())?;
+        let dims = Dims::new(data.x().width(), actions.width(), target.width());
         Ok(Self {
-            dims: Dims::new(data.x().width(), actions.width(), target.width()),
+            dims,
+            names: Names::of(dims),
             actions,
             objective: Arc::new(objective),
             outcome,
@@ -59,7 +85,14 @@ impl Problem {
         let (low, high) = description.action_bounds().unwrap_or_default();
         let objective = SquaredError::weighted(&description.scales(), &description.weights())?;
         let actions = HeadConfig::bounded(low, high)?;
-        Ok(Self::new(data, actions, device)?.with_objective(objective))
+        let mut problem = Self::new(data, actions, device)?.with_objective(objective);
+        let names = |of: &[Quantity]| of.iter().map(|quantity| quantity.name.clone()).collect();
+        problem.names = Names {
+            x: names(&description.x),
+            u: names(&description.u),
+            y: names(&description.y),
+        };
+        Ok(problem)
     }
 
     /// Another objective than the mean squared error.
@@ -84,6 +117,11 @@ impl Problem {
     /// The widths `d_x`, `d_u`, `d_y`.
     pub fn dims(&self) -> Dims {
         self.dims
+    }
+
+    /// What the numbers are called.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The training rows.

@@ -8,8 +8,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::{
-    Batch, Dataset, LearningRate, Objective, Probe, Problem, SquaredError, Stop, Student, bridge,
-    seed,
+    Batch, Calls, Dataset, LearningRate, Objective, Probe, Problem, SquaredError, Stop, Student,
+    bridge, seed,
 };
 
 /// Everything a [`Probe`] borrows, for calling an algorithm's round without a trainer.
@@ -17,6 +17,7 @@ pub struct Harness {
     /// The oracle with its meter.
     pub metered: Metered,
     problem: Problem,
+    calls: Calls,
     rng: StdRng,
     stop: Stop,
 }
@@ -28,6 +29,7 @@ impl Harness {
         Self {
             metered: Metered::new(oracle, budget),
             problem,
+            calls: Calls::default(),
             rng: seed::stream(seed, "harness", 0),
             stop: Stop::new(),
         }
@@ -37,6 +39,7 @@ impl Harness {
     pub fn probe(&mut self) -> Probe<'_> {
         Probe {
             metered: &mut self.metered,
+            calls: &mut self.calls,
             objective: &**self.problem.objective(),
             actions: self.problem.actions(),
             rng: &mut self.rng,

@@ -12,9 +12,9 @@ use crate::algorithm::{PolicyFactory, TrainedSurrogate};
 use crate::error::at_least_one;
 use crate::snapshot::Snapshot;
 use crate::{
-    Algorithm, AlgorithmConfig, ConfigError, Dataset, Diagnosis, Facts, History, LearningRate,
-    Observer, Probe, Problem, Progress, SnapshotError, Stop, Student, TrainError, bridge, diagnose,
-    seed,
+    Algorithm, AlgorithmConfig, Calls, ConfigError, Dataset, Diagnosis, Evidence, Facts, History,
+    LearningRate, Observer, Probe, Problem, Progress, SnapshotError, Stop, Student, TrainError,
+    bridge, diagnose, seed,
 };
 
 /// How a policy is trained. Everything here can stand in a config file.
@@ -133,6 +133,9 @@ pub struct Trainer<P: Policy> {
     loss_before: Option<f64>,
     last_score: Option<Score>,
     history: History,
+    calls: Calls,
+    /// What observers were told already.
+    diagnosed: Vec<Diagnosis>,
 }
 
 /// The policy's actions on the held-out rows and what came of them.
@@ -211,6 +214,8 @@ impl<P: Policy> Trainer<P> {
             loss_before: None,
             last_score: None,
             history: History::default(),
+            calls: Calls::default(),
+            diagnosed: Vec::new(),
         })
     }
 
@@ -254,14 +259,16 @@ impl<P: Policy> Trainer<P> {
                 self.finish(observer)?;
                 break Ending::BudgetSpent;
             };
+            let before = self.metered.calls();
             self.round(index, observer)?;
+            let half = self.config.calls.div_ceil(2);
+            if before < half && self.metered.calls() >= half {
+                self.diagnose(observer);
+            }
         };
         let loss_after = self.score();
         self.tell(self.line(None, loss_after), observer);
-        let diagnoses = diagnose(&self.history.lines);
-        for diagnosis in &diagnoses {
-            observer.diagnosis(diagnosis);
-        }
+        let diagnoses = self.diagnose(observer);
         Ok(RunReport {
             ending,
             rounds: self.round,
@@ -281,6 +288,7 @@ impl<P: Policy> Trainer<P> {
         let mut rng = seed::stream(self.config.seed, "round", self.round);
         let mut probe = Probe {
             metered: &mut self.metered,
+            calls: &mut self.calls,
             objective: &**self.problem.objective(),
             actions: self.problem.actions(),
             rng: &mut rng,
@@ -310,6 +318,7 @@ impl<P: Policy> Trainer<P> {
         let mut rng = seed::stream(self.config.seed, "finish", 0);
         let mut probe = Probe {
             metered: &mut self.metered,
+            calls: &mut self.calls,
             objective: &**self.problem.objective(),
             actions: self.problem.actions(),
             rng: &mut rng,
@@ -322,6 +331,39 @@ impl<P: Policy> Trainer<P> {
             self.tell(line, observer);
         }
         Ok(())
+    }
+
+    /// Looks for what keeps the run from learning, and tells what was not told before.
+    fn diagnose(&mut self, observer: &mut dyn Observer) -> Vec<Diagnosis> {
+        let surrogate = self.algorithm.surrogate();
+        let diagnoses = diagnose(&Evidence {
+            problem: &self.problem,
+            history: &self.history.lines,
+            calls: &self.calls,
+            actions_now: &self.actions_now(),
+            surrogate: surrogate.as_deref(),
+        });
+        for diagnosis in &diagnoses {
+            let same = |told: &Diagnosis| told.title() == diagnosis.title();
+            if !self.diagnosed.iter().any(same) {
+                observer.diagnosis(diagnosis);
+                self.diagnosed.push(diagnosis.clone());
+            }
+        }
+        diagnoses
+    }
+
+    /// What the policy does now in the contexts of the latest calls, `[calls, d_u]`.
+    fn actions_now(&self) -> Rows {
+        let dims = self.problem.dims();
+        if self.calls.is_empty() {
+            return Rows::new(dims.u);
+        }
+        let mut x = Rows::with_capacity(dims.x, self.calls.len());
+        for call in self.calls.iter() {
+            x.push(&call.x).expect("calls are as wide as the problem");
+        }
+        bridge::download(self.student.act(bridge::upload(&x, self.problem.device())))
     }
 
     /// The training rows of the next round: every row once per pass over the data, in an order drawn anew
@@ -412,6 +454,11 @@ impl<P: Policy> Trainer<P> {
     /// What came of the held-out rows when they were last scored.
     pub fn last_score(&self) -> Option<&Score> {
         self.last_score.as_ref()
+    }
+
+    /// The latest charged calls.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     /// What has happened so far.
