@@ -25,12 +25,13 @@ struct Args {
     /// flex, ndarray, wgpu, vulkan, cuda or cuda:N
     #[arg(long, default_value = "flex", env = "BURN_DEVICE")]
     device: DeviceName,
-    /// Which network learns from which term of L*: split, biased or literal
-    #[arg(long, default_value = "split", value_parser = parse_routing)]
-    routing: Routing,
-    /// Weight of the mismatch term
-    #[arg(long, default_value_t = 1.0)]
-    lambda: f64,
+    /// Train on L* itself, with this routing of its terms: split, biased or literal. Without it,
+    /// the default algorithm: the terms split, every call kept and used again
+    #[arg(long, value_parser = parse_routing)]
+    routing: Option<Routing>,
+    /// Weight of the mismatch in L*, with the split routing if none is given
+    #[arg(long)]
+    lambda: Option<f64>,
     /// CSV with the columns wind_m_s, distance_m, range_m and flight_s
     #[arg(long, default_value = "assets/data/cannon.csv")]
     data: PathBuf,
@@ -44,6 +45,15 @@ fn parse_routing(name: &str) -> Result<Routing, String> {
     serde_json::from_value(quoted).map_err(|_| "expected split, biased or literal".into())
 }
 
+fn algorithm(routing: Option<Routing>, lambda: Option<f64>) -> AlgorithmConfig {
+    if routing.is_none() && lambda.is_none() {
+        return AlgorithmConfig::default();
+    }
+    let mut joint = JointConfig::new(routing.unwrap_or_default());
+    joint.lambda = lambda.unwrap_or(joint.lambda);
+    AlgorithmConfig::Joint(joint)
+}
+
 fn main() -> Result<()> {
     let args = Args::parse();
     let device = args.device.open()?;
@@ -53,14 +63,10 @@ fn main() -> Result<()> {
     let (train, held_out) = data.hold_out(0.25, args.seed)?;
     let problem = task.problem(train, &device)?;
 
-    let joint = JointConfig {
-        lambda: args.lambda,
-        ..JointConfig::new(args.routing)
-    };
     let config = TrainConfig {
         calls: args.calls,
         seed: args.seed,
-        algorithm: AlgorithmConfig::Joint(joint),
+        algorithm: algorithm(args.routing, args.lambda),
         scores: 40,
         ..TrainConfig::default()
     };
@@ -72,7 +78,7 @@ fn main() -> Result<()> {
     )?
     .with_held_out(held_out.clone())
     .with_stop(stop.clone());
-    let run = trainer.run(&mut Console::new("joint"))?;
+    let run = trainer.run(&mut Console::new(config.algorithm.name()))?;
 
     let mut reference = white_box::reference(&task, problem, &config)?
         .with_held_out(held_out)
@@ -85,7 +91,10 @@ fn main() -> Result<()> {
         summary.white_box_loss = white_box.true_loss_after;
     }
     let curves = [
-        Curve::held_out("joint L*, oracle called only", trainer.history()),
+        Curve::held_out(
+            &format!("{}, oracle called only", config.algorithm.name()),
+            trainer.history(),
+        ),
         Curve::held_out("white box, true gradient", reference.history()),
     ];
     Artifacts::create(&args.out)?.run(&trainer, &summary, &curves)?;

@@ -5,6 +5,9 @@
 #[doc = include_str!("guide/problem.md")]
 pub mod problem {}
 
+#[doc = include_str!("guide/choosing.md")]
+pub mod choosing {}
+
 #[doc = include_str!("guide/units.md")]
 pub mod units {}
 
