@@ -26,6 +26,7 @@ mod reinforce;
 mod rows;
 mod skill;
 mod spsa;
+mod two_stage;
 mod weight_reinforce;
 
 pub use anchored::{Anchored, AnchoredConfig, OptimizerKind};
@@ -36,6 +37,7 @@ pub use open_es::{OpenEs, OpenEsConfig};
 pub use pgpe::{Pgpe, PgpeConfig};
 pub use reinforce::{Reinforce, ReinforceConfig};
 pub use spsa::{Directions, Spsa, SpsaConfig};
+pub use two_stage::{Sampling, TwoStage, TwoStageConfig};
 pub use weight_reinforce::{Baseline, LearnedSigma, WeightReinforce, WeightReinforceConfig};
 
 /// A way to train a policy through an oracle.
@@ -149,6 +151,8 @@ pub enum AlgorithmConfig {
     FiniteDifference(FiniteDifferenceConfig),
     /// Differences along random directions.
     Spsa(SpsaConfig),
+    /// A surrogate fitted first, then the policy trained through it.
+    TwoStage(TwoStageConfig),
     /// Score function on actions drawn around the policy's.
     Reinforce(ReinforceConfig),
     /// REINFORCE over the weights, one draw of them a step.
@@ -173,6 +177,7 @@ impl AlgorithmConfig {
             Self::Joint(JointConfig::default()),
             Self::FiniteDifference(FiniteDifferenceConfig::default()),
             Self::Spsa(SpsaConfig::default()),
+            Self::TwoStage(TwoStageConfig::default()),
             Self::Reinforce(ReinforceConfig::default()),
             Self::WeightReinforce(WeightReinforceConfig::default()),
             Self::Pgpe(PgpeConfig::default()),
@@ -187,6 +192,7 @@ impl AlgorithmConfig {
             Self::Joint(_) => joint::NAME,
             Self::FiniteDifference(_) => finite_difference::NAME,
             Self::Spsa(_) => spsa::NAME,
+            Self::TwoStage(_) => two_stage::NAME,
             Self::Reinforce(_) => reinforce::NAME,
             Self::WeightReinforce(_) => weight_reinforce::NAME,
             Self::Pgpe(_) => pgpe::NAME,
@@ -202,6 +208,8 @@ impl AlgorithmConfig {
             Self::FiniteDifference(_) | Self::Spsa(_) | Self::Reinforce(_) => 2,
             Self::WeightReinforce(_) => 4,
             Self::Pgpe(_) | Self::OpenEs(_) => 1,
+            // It learns nothing before its calls are spent.
+            Self::TwoStage(_) => 64,
         }
     }
 
@@ -215,6 +223,7 @@ impl AlgorithmConfig {
             Self::Joint(config) => config.check(),
             Self::FiniteDifference(config) => config.check(),
             Self::Spsa(config) => config.check(),
+            Self::TwoStage(config) => config.check(),
             Self::Reinforce(config) => config.check(),
             Self::WeightReinforce(config) => config.check(),
             Self::Pgpe(config) => config.check(),
@@ -238,6 +247,7 @@ impl AlgorithmConfig {
             Self::Joint(config) => Box::new(Joint::new(config.clone(), problem)),
             Self::FiniteDifference(config) => Box::new(FiniteDifference::new(*config, problem)),
             Self::Spsa(config) => Box::new(Spsa::new(*config, problem)),
+            Self::TwoStage(config) => Box::new(TwoStage::new(config.clone(), problem)),
             Self::Reinforce(config) => Box::new(Reinforce::new(*config, problem)),
             Self::WeightReinforce(config) => Box::new(WeightReinforce::new(*config)),
             Self::Pgpe(config) => Box::new(Pgpe::new(*config)),

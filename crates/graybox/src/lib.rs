@@ -20,6 +20,7 @@ mod probe;
 mod problem;
 mod replay;
 mod seed;
+pub mod select;
 mod snapshot;
 mod soap;
 mod stop;

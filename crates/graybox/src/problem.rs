@@ -109,6 +109,16 @@ impl Problem {
         self
     }
 
+    /// The same problem with only these of its training rows.
+    #[must_use]
+    pub(crate) fn with_rows(&self, index: &[usize]) -> Self {
+        let data = self.data.host().select(index);
+        Self {
+            data: DeviceData::new(data, &self.device),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self

@@ -109,6 +109,17 @@ impl Replay {
         self.part(rows.clone().narrow(0, 0, self.len))
     }
 
+    /// Numbers of the rows that were answered.
+    pub(crate) fn answered(&self) -> Vec<usize> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let answered = bridge::download(self.all().answered.unsqueeze_dim(1));
+        (0..self.len)
+            .filter(|row_idx| answered.row(*row_idx)[0] > 0.0)
+            .collect()
+    }
+
     pub(crate) fn save(&self, name: &str, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
         let rows = self.rows.as_ref().map(|rows| {
             let rows = bridge::download(rows.clone().narrow(0, 0, self.len));

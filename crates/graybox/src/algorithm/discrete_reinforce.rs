@@ -25,7 +25,7 @@ use crate::{Batch, ConfigError, Probe, RoundReport, SnapshotError, StepError, St
 /// use graybox::algorithm::{DiscreteReinforce, PolicyFactory};
 /// use graybox::model::{Affine, CategoricalPolicyConfig, HeadConfig, MlpConfig};
 /// use graybox::oracle::{Dims, FnOracle, Rows};
-/// use graybox::{Dataset, Problem, Silent, TrainConfig, Trainer};
+/// use graybox::{Dataset, LearningRate, Problem, Silent, TrainConfig, Trainer};
 ///
 /// // Three valves, of which the middle one is right where x is small and the last where it is large.
 /// let x = Rows::from_vec(1, vec![0.1, 0.2, 0.8, 0.9])?;
@@ -37,7 +37,12 @@ use crate::{Batch, ConfigError, Probe, RoundReport, SnapshotError, StepError, St
 ///     choices: vec![vec![0.0], vec![1.0], vec![2.0]],
 /// };
 /// let new_policy: PolicyFactory<_> = Arc::new(move |rng| policy.init(rng, &Device::flex()));
-/// let config = TrainConfig { calls: 2_000, ..TrainConfig::default() };
+/// let config = TrainConfig {
+///     calls: 4_000,
+///     batch: Some(4),
+///     learning_rate: LearningRate { initial: 0.03, floor: 0.0 },
+///     ..TrainConfig::default()
+/// };
 /// let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
 /// let algorithm = Box::new(DiscreteReinforce::new(4)?);
 /// let trainer = Trainer::with_algorithm(config, problem, oracle, &new_policy, algorithm)?;

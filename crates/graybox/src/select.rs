@@ -1,0 +1,594 @@
+//! Choosing settings by what they lead to, measured on rows that were held out.
+//!
+//! The criterion is the true loss ‖Y − F(x, π(x))‖² of the trained policy, which costs oracle calls and is
+//! charged. It is never what an algorithm reports of itself: a surrogate that leans towards the targets
+//! makes L* small whatever the policy does, so that cross-validating L* rewards the λ that lies most.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use burn::prelude::*;
+//! use graybox::algorithm::{JointConfig, Routing};
+//! use graybox::model::HeadConfig;
+//! use graybox::oracle::{Dims, FnOracle, Rows};
+//! use graybox::select::{Selection, Validation, vary};
+//! use graybox::{AlgorithmConfig, Dataset, Problem, TrainConfig};
+//!
+//! let x = Rows::from_vec(1, (0..32).map(|i| f64::from(i) / 16.0 - 1.0).collect())?;
+//! let problem = Problem::new(Dataset::new(x.clone(), x)?, HeadConfig::identity(1), &Device::flex())?;
+//! let oracle = Arc::new(FnOracle::new(Dims::new(1, 1, 1), |x, u| [u[0].sin() + 0.5 * x[0]]));
+//!
+//! let joint = JointConfig { updates: 4, ..JointConfig::new(Routing::Biased) };
+//! let base = TrainConfig { algorithm: AlgorithmConfig::Joint(joint), ..TrainConfig::default() };
+//! let candidates = vary(&base, "algorithm.lambda", &[0.1, 1.0, 10.0])?;
+//! let selection = Selection {
+//!     validation: Validation::Folds(2),
+//!     calls: 64,
+//!     rows: 8,
+//!     threads: 1,
+//! };
+//! let selected = selection.run(&candidates, &problem, oracle)?;
+//! assert_eq!(selected.calls, 3 * 2 * (64 + 8));
+//! let best = selected.best(&candidates).expect("every run was measured");
+//! assert!(best.config.algorithm != AlgorithmConfig::default());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use graybox_model::{MlpPolicy, Policy};
+use graybox_oracle::{Budget, Metered, Oracle, Queries};
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::at_least_one;
+use crate::{
+    ConfigError, History, Problem, Silent, TrainConfig, TrainError, Trainer, bridge, seed,
+};
+
+/// How the training rows are parted into rows to learn from and rows to measure on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Validation {
+    /// This many parts; each is measured on once, after learning from all the others.
+    Folds(usize),
+    /// This many parts in order; each but the first is measured on after learning from those before it, as
+    /// if rows arrived over time (Blum, Kalai & Langford, COLT 1999).
+    Progressive(usize),
+}
+
+impl Validation {
+    /// Pairs of rows to learn from and rows to measure on.
+    fn parts(self, rows: usize, seed: u64) -> Vec<(Vec<usize>, Vec<usize>)> {
+        let mut index: Vec<usize> = (0..rows).collect();
+        let (Self::Folds(k) | Self::Progressive(k)) = self;
+        if let Self::Folds(_) = self {
+            index.shuffle(&mut seed::stream(seed, "folds", 0));
+        }
+        let part = |i: usize| &index[i * rows / k..(i + 1) * rows / k];
+        match self {
+            Self::Folds(_) => (0..k)
+                .map(|held| {
+                    let others = (0..k).filter(|i| *i != held);
+                    (
+                        others.flat_map(part).copied().collect(),
+                        part(held).to_vec(),
+                    )
+                })
+                .collect(),
+            Self::Progressive(_) => (1..k)
+                .map(|held| {
+                    (
+                        (0..held).flat_map(part).copied().collect(),
+                        part(held).to_vec(),
+                    )
+                })
+                .collect(),
+        }
+    }
+}
+
+/// One setting to be tried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// What tells it from the others.
+    pub label: String,
+    /// How it is trained. Its `calls` are replaced by the selection's.
+    pub config: TrainConfig,
+}
+
+/// One candidate for each value of the setting at this path of the config, as it stands in a config file:
+/// `algorithm.lambda`, `learning_rate.initial`, `batch`.
+///
+/// # Errors
+/// If there is no such setting, or a value is outside its meaning.
+pub fn vary<V: Serialize>(
+    config: &TrainConfig,
+    path: &str,
+    values: &[V],
+) -> Result<Vec<Candidate>, ConfigError> {
+    let refused = |value: &Value, reason: String| ConfigError::new(path, value, reason);
+    let candidate = |value: &V| {
+        let value = serde_json::to_value(value)
+            .map_err(|error| refused(&Value::Null, error.to_string()))?;
+        let mut whole =
+            serde_json::to_value(config).map_err(|error| refused(&value, error.to_string()))?;
+        let mut place = &mut whole;
+        for key in path.split('.') {
+            let Value::Object(fields) = place else {
+                return Err(refused(
+                    &value,
+                    format!("a setting: {key:?} is below a value"),
+                ));
+            };
+            place = fields.entry(key).or_insert(Value::Null);
+        }
+        *place = value.clone();
+        let config: TrainConfig = serde_json::from_value(whole)
+            .map_err(|error| refused(&value, format!("a setting of the run: {error}")))?;
+        config.check()?;
+        let label = format!("{path} = {value}");
+        Ok(Candidate { label, config })
+    };
+    values.iter().map(candidate).collect()
+}
+
+/// How candidates are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// How rows are parted.
+    pub validation: Validation,
+    /// Calls that one training run may make.
+    pub calls: u64,
+    /// Most held-out rows that one trained policy is measured on, a call for each.
+    pub rows: usize,
+    /// Runs at a time. More than one pays where it is the oracle that takes the time, and the oracle must
+    /// not mind being asked by several threads.
+    pub threads: usize,
+}
+
+/// What came of one candidate.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tried {
+    /// Which candidate.
+    pub label: String,
+    /// Mean true loss on the held-out rows of every part; none where all calls failed or training did.
+    pub losses: Vec<Option<f64>>,
+    /// Their mean; none unless all parts have one.
+    pub loss: Option<f64>,
+    /// What the algorithm reported as L* in its last quarter, mean over parts, where it has one. Shown
+    /// beside the loss, and never chosen by.
+    pub claimed: Option<f64>,
+}
+
+/// What came of a selection.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Selected {
+    /// In the candidates' order.
+    pub tried: Vec<Tried>,
+    /// Which candidate has the least loss; none if none has a loss.
+    pub best: Option<usize>,
+    /// Calls charged, for training and for measuring.
+    pub calls: u64,
+    /// Charged calls that failed.
+    pub failed: u64,
+}
+
+impl Selected {
+    /// The candidate of least loss.
+    pub fn best<'a>(&self, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
+        candidates.get(self.best?)
+    }
+}
+
+/// What came of one run.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    loss: Option<f64>,
+    claimed: Option<f64>,
+    calls: u64,
+    failed: u64,
+}
+
+impl Selection {
+    /// Calls that comparing this many candidates on this many rows takes at most.
+    pub fn cost(&self, candidates: usize, rows: usize) -> u64 {
+        let parts = self.validation.parts(rows, 0);
+        let measured = parts
+            .iter()
+            .map(|(_, held)| held.len().min(self.rows) as u64);
+        candidates as u64 * (self.calls * parts.len() as u64 + measured.sum::<u64>())
+    }
+
+    fn check(&self, rows: usize) -> Result<(), ConfigError> {
+        let (name, parts) = match self.validation {
+            Validation::Folds(k) => ("select.validation.folds", k),
+            Validation::Progressive(k) => ("select.validation.progressive", k),
+        };
+        if parts < 2 || parts > rows {
+            let expected = format!("at least 2 parts and at most the {rows} training rows");
+            return Err(ConfigError::new(name, parts, expected));
+        }
+        if self.calls == 0 {
+            return Err(ConfigError::new(
+                "select.calls",
+                0,
+                "at least 1 oracle call",
+            ));
+        }
+        at_least_one("select.rows", self.rows)?;
+        at_least_one("select.threads", self.threads)
+    }
+
+    /// Trains fully connected policies with every candidate on every part, and measures them.
+    ///
+    /// # Errors
+    /// If a setting is outside its meaning; nothing is asked of the oracle then. Training that diverges is
+    /// no error but a candidate without a loss.
+    pub fn run(
+        &self,
+        candidates: &[Candidate],
+        problem: &Problem,
+        oracle: Arc<dyn Oracle>,
+    ) -> Result<Selected, TrainError> {
+        self.run_with(candidates, problem, oracle, Trainer::<MlpPolicy>::new)
+    }
+
+    /// The same for any policy, made into a run by `train`.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with<P: Policy>(
+        &self,
+        candidates: &[Candidate],
+        problem: &Problem,
+        oracle: Arc<dyn Oracle>,
+        train: impl Fn(TrainConfig, Problem, Arc<dyn Oracle>) -> Result<Trainer<P>, TrainError> + Sync,
+    ) -> Result<Selected, TrainError> {
+        let rows = problem.data().host().len();
+        self.check(rows)?;
+        for candidate in candidates {
+            candidate.config.check()?;
+        }
+        let seed = candidates.first().map_or(0, |first| first.config.seed);
+        let parts = self.validation.parts(rows, seed);
+        let jobs = candidates.len() * parts.len();
+        let measure = |job: usize| {
+            let (config, part) = (job / parts.len(), job % parts.len());
+            let config = candidates[config].config.clone();
+            self.measure(config, &parts[part], problem, &oracle, &train)
+        };
+
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(vec![None; jobs]);
+        let first_error = Mutex::new(None);
+        std::thread::scope(|scope| {
+            let work = || loop {
+                let job = next.fetch_add(1, Ordering::Relaxed);
+                if job >= jobs {
+                    break;
+                }
+                match measure(job) {
+                    Ok(measured) => {
+                        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                        results[job] = Some(measured);
+                    }
+                    Err(error) => {
+                        next.store(jobs, Ordering::Relaxed);
+                        let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
+                        first.get_or_insert(error);
+                    }
+                }
+            };
+            for _ in 1..self.threads.min(jobs) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        if let Some(error) = first_error
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            return Err(error);
+        }
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let results: Vec<Measured> = results.into_iter().flatten().collect();
+        Ok(summary(candidates, parts.len(), &results))
+    }
+
+    /// Trains on one side of a part and measures on the other.
+    fn measure<P: Policy>(
+        &self,
+        config: TrainConfig,
+        (learned, held): &(Vec<usize>, Vec<usize>),
+        problem: &Problem,
+        oracle: &Arc<dyn Oracle>,
+        train: &impl Fn(TrainConfig, Problem, Arc<dyn Oracle>) -> Result<Trainer<P>, TrainError>,
+    ) -> Result<Measured, TrainError> {
+        let config = TrainConfig {
+            calls: self.calls,
+            ..config
+        };
+        let mut trainer = train(config, problem.with_rows(learned), Arc::clone(oracle))?;
+        let run = match trainer.run(&mut Silent) {
+            Ok(run) => run,
+            Err(TrainError::Step(_)) => {
+                let last = trainer.history().lines.last();
+                return Ok(Measured {
+                    loss: None,
+                    claimed: None,
+                    calls: last.map_or(0, |line| line.calls),
+                    failed: last.map_or(0, |line| line.failed),
+                });
+            }
+            Err(error) => return Err(error),
+        };
+
+        let data = problem
+            .data()
+            .host()
+            .select(&held[..held.len().min(self.rows)]);
+        let u = trainer
+            .policy()
+            .forward(bridge::upload(data.x(), problem.device()));
+        let u = bridge::download(u);
+        let budget = Budget::new(data.len() as u64).expect("a part has at least one row");
+        let mut metered = Metered::new(Arc::clone(oracle), budget);
+        let queries = Queries::new(data.x(), &u).expect("one action per context");
+        let outcomes = metered.evaluate(queries).expect("a call for every row");
+        let losses: Vec<f64> = (outcomes.iter().zip(data.target().iter()))
+            .filter_map(|(y, target)| Some(problem.objective().value(y.as_ref().ok()?, target)))
+            .collect();
+        Ok(Measured {
+            loss: mean(&losses),
+            claimed: claimed(trainer.history()),
+            calls: run.oracle_calls + metered.calls(),
+            failed: run.failed_calls + metered.failed(),
+        })
+    }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Mean L* over the last quarter of the rounds that report one.
+fn claimed(history: &History) -> Option<f64> {
+    let reported = history.lines.iter();
+    let reported: Vec<f64> = reported
+        .filter_map(|line| line.terms.get("l_star").copied())
+        .collect();
+    mean(&reported[reported.len() - reported.len().div_ceil(4)..])
+}
+
+fn summary(candidates: &[Candidate], parts: usize, results: &[Measured]) -> Selected {
+    let tried: Vec<Tried> = (candidates.iter().zip(results.chunks_exact(parts)))
+        .map(|(candidate, runs)| {
+            let losses: Vec<Option<f64>> = runs.iter().map(|run| run.loss).collect();
+            let all: Option<Vec<f64>> = losses.iter().copied().collect();
+            let claims: Option<Vec<f64>> = runs.iter().map(|run| run.claimed).collect();
+            Tried {
+                label: candidate.label.clone(),
+                losses,
+                loss: all.and_then(|losses| mean(&losses)),
+                claimed: claims.and_then(|claims| mean(&claims)),
+            }
+        })
+        .collect();
+    let measured = tried.iter().enumerate();
+    let measured = measured.filter_map(|(idx, tried)| Some((idx, tried.loss?)));
+    Selected {
+        best: measured
+            .min_by(|(_, a), (_, b)| a.total_cmp(b))
+            .map(|(idx, _)| idx),
+        calls: results.iter().map(|run| run.calls).sum(),
+        failed: results.iter().map(|run| run.failed).sum(),
+        tried,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algorithm::{JointConfig, Routing, SpsaConfig};
+    use crate::{AlgorithmConfig, Dataset, LearningRate};
+    use burn::prelude::*;
+    use graybox_model::{HeadConfig, MlpConfig};
+    use graybox_oracle::{Dims, Outcome, Rows};
+    use std::sync::atomic::AtomicU64;
+
+    /// Two contexts, one action, two outcomes, a target that can be reached.
+    fn outcome(x: &[f64], u: f64) -> [f64; 2] {
+        [
+            u + 0.3 * (3.0 * u).sin() + 0.5 * x[0],
+            0.5 * u * u + x[1] * u,
+        ]
+    }
+
+    fn problem(rows: usize) -> Problem {
+        let actions = HeadConfig::bounded(vec![-2.0], vec![2.0]).unwrap();
+        let (mut x, mut target) = (Rows::new(2), Rows::new(2));
+        for i in 0..rows {
+            let row = [
+                (i as f64 * 0.754).fract() * 2.0 - 1.0,
+                (i as f64 * 0.569).fract() * 2.0 - 1.0,
+            ];
+            x.push(&row).unwrap();
+            let best = 0.8 * (2.0 * row[0]).sin() + 0.5 * row[1] * row[1];
+            target.push(&outcome(&row, best)).unwrap();
+        }
+        let data = Dataset::new(x, target).unwrap();
+        Problem::new(data, actions, &Device::flex()).unwrap()
+    }
+
+    struct Counting(AtomicU64);
+
+    impl Oracle for Counting {
+        fn dims(&self) -> Dims {
+            Dims::new(2, 1, 2)
+        }
+
+        fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
+            self.0.fetch_add(queries.len() as u64, Ordering::Relaxed);
+            let answer = |(x, u): (&[f64], &[f64])| Ok(outcome(x, u[0]).to_vec());
+            queries.iter().map(answer).collect()
+        }
+    }
+
+    fn spsa() -> TrainConfig {
+        TrainConfig {
+            algorithm: AlgorithmConfig::Spsa(SpsaConfig::default()),
+            policy: MlpConfig::new([8]),
+            ..TrainConfig::default()
+        }
+    }
+
+    const SELECTION: Selection = Selection {
+        validation: Validation::Folds(3),
+        calls: 200,
+        rows: 64,
+        threads: 1,
+    };
+
+    #[test]
+    fn every_row_is_held_out_once_and_never_learned_from_at_the_same_time() {
+        let parts = Validation::Folds(3).parts(10, 1);
+        let mut held: Vec<usize> = parts.iter().flat_map(|(_, held)| held.clone()).collect();
+        held.sort_unstable();
+        assert_eq!(held, (0..10).collect::<Vec<_>>());
+        for (learned, held) in &parts {
+            assert_eq!(learned.len() + held.len(), 10);
+            assert!(held.iter().all(|row| !learned.contains(row)));
+        }
+    }
+
+    #[test]
+    fn progressive_validation_measures_only_on_what_comes_later() {
+        let parts = Validation::Progressive(3).parts(9, 1);
+        assert_eq!(parts[0], (vec![0, 1, 2], vec![3, 4, 5]));
+        assert_eq!(parts[1], ((0..6).collect(), vec![6, 7, 8]));
+        assert_eq!(parts.len(), 2);
+    }
+
+    #[test]
+    fn any_setting_of_any_algorithm_can_be_varied() {
+        for path in ["algorithm.step", "learning_rate.initial"] {
+            let candidates = vary(&spsa(), path, &[0.1, 0.2]).unwrap();
+            assert_ne!(candidates[0].config, candidates[1].config);
+            assert_eq!(candidates[1].label, format!("{path} = 0.2"));
+        }
+        assert_eq!(
+            vary(&spsa(), "batch", &[3]).unwrap()[0].config.batch,
+            Some(3)
+        );
+        let error = vary(&spsa(), "algorithm.stepp", &[0.1]).unwrap_err();
+        assert_eq!(error.field, "algorithm.stepp");
+        let error = vary(&spsa(), "algorithm.step", &[-0.1]).unwrap_err();
+        assert_eq!(error.field, "spsa.step");
+    }
+
+    #[test]
+    fn calls_for_training_and_for_measuring_are_charged() {
+        let oracle = Arc::new(Counting(AtomicU64::new(0)));
+        let candidates = vary(&spsa(), "algorithm.step", &[0.05, 0.1]).unwrap();
+        for validation in [Validation::Folds(3), Validation::Progressive(3)] {
+            let selection = Selection {
+                validation,
+                ..SELECTION
+            };
+            let before = oracle.0.load(Ordering::Relaxed);
+            let selected = selection
+                .run(&candidates, &problem(100), oracle.clone())
+                .unwrap();
+            let seen = oracle.0.load(Ordering::Relaxed) - before;
+            assert_eq!(selected.calls, seen);
+            assert_eq!(seen, selection.cost(2, 100));
+        }
+    }
+
+    #[test]
+    fn threads_change_nothing_but_the_time() {
+        let candidates = vary(&spsa(), "algorithm.step", &[0.05, 0.1]).unwrap();
+        let run = |threads| {
+            let selection = Selection {
+                threads,
+                ..SELECTION
+            };
+            let oracle = Arc::new(Counting(AtomicU64::new(0)));
+            selection.run(&candidates, &problem(60), oracle).unwrap()
+        };
+        assert_eq!(run(1), run(3));
+    }
+
+    #[test]
+    fn a_learning_rate_that_learns_is_chosen_over_one_that_does_not() {
+        let rates = [1e-7, 1e-2].map(LearningRate::constant);
+        let candidates = vary(&spsa(), "learning_rate", &rates).unwrap();
+        let oracle = Arc::new(Counting(AtomicU64::new(0)));
+        let selected = SELECTION.run(&candidates, &problem(60), oracle).unwrap();
+        assert_eq!(selected.best, Some(1));
+    }
+
+    #[test]
+    fn choosing_by_l_star_rewards_the_surrogate_that_lies() {
+        let biased = JointConfig {
+            exploration: 0.05,
+            surrogate: MlpConfig::new([32, 32]),
+            ..JointConfig::new(Routing::Biased)
+        };
+        let config = TrainConfig {
+            algorithm: AlgorithmConfig::Joint(biased),
+            policy: MlpConfig::new([16, 16]),
+            ..TrainConfig::default()
+        };
+        let candidates = vary(&config, "algorithm.lambda", &[0.01, 3.0]).unwrap();
+        let selection = Selection {
+            validation: Validation::Folds(2),
+            calls: 1_200,
+            ..SELECTION
+        };
+        let oracle = Arc::new(Counting(AtomicU64::new(0)));
+        let selected = selection.run(&candidates, &problem(200), oracle).unwrap();
+        let [lying, honest] = &selected.tried[..] else {
+            panic!("two candidates");
+        };
+        // What it says of itself: the smaller λ is better.
+        assert!(lying.claimed < honest.claimed, "{selected:?}");
+        // What the oracle says: it is far worse.
+        assert!(
+            lying.loss > honest.loss.map(|loss| 3.0 * loss),
+            "{selected:?}"
+        );
+        assert_eq!(selected.best, Some(1));
+    }
+
+    #[test]
+    fn settings_outside_their_meaning_are_refused_before_any_call() {
+        let oracle = Arc::new(Counting(AtomicU64::new(0)));
+        let candidates = vary(&spsa(), "algorithm.step", &[0.1]).unwrap();
+        let refused = |selection: Selection, rows: usize| match selection.run(
+            &candidates,
+            &problem(rows),
+            oracle.clone(),
+        ) {
+            Err(TrainError::Config(error)) => error.field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(SELECTION, 2), "select.validation.folds");
+        let validation = Validation::Progressive(1);
+        let selection = Selection {
+            validation,
+            ..SELECTION
+        };
+        assert_eq!(refused(selection, 10), "select.validation.progressive");
+        let calls = 0;
+        assert_eq!(
+            refused(Selection { calls, ..SELECTION }, 10),
+            "select.calls"
+        );
+        assert_eq!(oracle.0.load(Ordering::Relaxed), 0);
+    }
+}
