@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 A first run, from a program and a table of wanted outcomes to a policy elsewhere:
   graybox init --data wanted.csv -- python3 simulator.py   writes run.toml
   graybox check run.toml                                   calls it a few times, says what is wrong
-  graybox train run.toml                                   trains; results in the folder run
+  graybox train run.toml                                   trains; results in the folder run, report.html first
   graybox predict run --in contexts.csv                    the policy's actions
   graybox export run --onnx policy.onnx                    the policy for other programs
 
@@ -66,6 +66,7 @@ pub(crate) enum Command {
     Predict(Predict),
     Evaluate(Evaluate),
     Export(Export),
+    Report(Report),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  graybox completions bash > /etc/bash_completion.d/graybox")]
     Completions {
@@ -266,6 +267,21 @@ pub(crate) struct Export {
     /// safetensors with matrices as PyTorch has them, [d_out, d_in], for `load_state_dict`
     #[arg(long, value_name = "FILE", group = "format")]
     pub(crate) pytorch_layout: Option<PathBuf>,
+}
+
+/// A run on one page of HTML
+///
+/// The page needs no network and no other file. `graybox train` writes one beside its results; with several runs of
+/// different seeds this draws their losses with a band.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  graybox report run-1 run-2 run-3 --out report.html")]
+pub(crate) struct Report {
+    /// Folders of runs; the first is shown in full
+    #[arg(required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Where to write; report.html in the first folder if left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! how each ends.
 
 mod args;
+mod chart;
 mod check;
 mod evaluate;
 mod export;
@@ -11,6 +12,7 @@ mod init;
 mod outcome;
 mod policy_file;
 mod predict;
+mod report;
 mod run_file;
 mod run_folder;
 mod scored;
@@ -43,6 +45,7 @@ fn run(cli: Cli) -> Result<Done, Failure> {
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "graybox", &mut std::io::stdout());

@@ -9,6 +9,9 @@ pub(crate) const WEIGHTS: &str = "policy.safetensors";
 pub(crate) const SETTINGS: &str = "run.toml";
 pub(crate) const SUMMARY: &str = "summary.json";
 pub(crate) const HELD_OUT: &str = "held_out.csv";
+pub(crate) const CALLS: &str = "calls.csv";
+pub(crate) const DIAGNOSES: &str = "diagnoses.json";
+pub(crate) const REPORT: &str = "report.html";
 
 /// Where the results go if nothing is said: `lens.toml` → `lens`, beside it.
 pub(crate) fn beside(settings: &Path) -> PathBuf {

@@ -9,16 +9,17 @@ use anyhow::{Context, Result, anyhow};
 use burn::tensor::{Device, Tensor, TensorData};
 use graybox::algorithm::{PolicyFactory, TrainedSurrogate};
 use graybox::model::{Layout, MlpPolicy};
-use graybox::oracle::{Oracle, Rows};
-use graybox::{Diagnosis, Ending, Observer, Problem, Progress, TrainError, Trainer};
+use graybox::oracle::{Description, Oracle, Rows};
+use graybox::{Calls, Diagnosis, Ending, Observer, Problem, Progress, TrainError, Trainer};
 use graybox_app::{Artifacts, Console, Curve, Summary, stop_on_ctrl_c};
 use serde_json::json;
 
 use crate::args::{LayoutName, Train};
 use crate::outcome::{Blame, Done, Failure};
 use crate::policy_file::{PolicyFile, load};
-use crate::run_file::{RunFile, absolute};
-use crate::run_folder::{HELD_OUT, SETTINGS, beside, check_free};
+use crate::report::{self, Told};
+use crate::run_file::{RunFile, absolute, names};
+use crate::run_folder::{CALLS, DIAGNOSES, HELD_OUT, SETTINGS, beside, check_free};
 use crate::scored::Scored;
 
 pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
@@ -60,8 +61,8 @@ pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
         Some(log) => trainer.run(&mut (&mut console, log)),
         None => trainer.run(&mut console),
     };
-    let report = match ended {
-        Ok(report) => report,
+    let ended = match ended {
+        Ok(ended) => ended,
         Err(error) => {
             artifacts.weights("policy.safetensors", &trainer.policy())?;
             artifacts.history("history.csv", &trainer.history().lines)?;
@@ -73,26 +74,32 @@ pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
         }
     };
 
-    let summary = Summary::new(&description.name, &args.device.device, &trainer, &report);
+    let summary = Summary::new(&description.name, &args.device.device, &trainer, &ended);
     let curve = Curve::held_out(summary.algorithm.as_str(), trainer.history());
     artifacts.run(&trainer, &summary, &[curve])?;
     if let Some(scored) = scored(&trainer, &device)? {
         let objective = &**trainer.problem().objective();
         scored.put(&artifacts, HELD_OUT, &description, objective)?;
     }
+    artifacts.write(CALLS, |path| {
+        write_calls(path, trainer.calls(), &description)
+    })?;
+    let told: Vec<Told> = ended.diagnoses.iter().map(Told::from).collect();
+    artifacts.json(DIAGNOSES, &told)?;
+    report::write(&artifacts)?;
     if let Some(log) = log {
         log.end(&summary)?;
     }
     println!("{summary}");
     println!("results              {}", out.display());
-    if report.oracle_calls > 0 && report.failed_calls == report.oracle_calls {
+    if ended.oracle_calls > 0 && ended.failed_calls == ended.oracle_calls {
         return Err(Failure::oracle(anyhow!(
             "every one of {} calls failed: `graybox check {}` says why",
-            report.oracle_calls,
+            ended.oracle_calls,
             args.run.display()
         )));
     }
-    Ok(match report.ending {
+    Ok(match ended.ending {
         Ending::Stopped => Done::Interrupted,
         Ending::BudgetSpent => Done::Finished,
     })
@@ -134,6 +141,39 @@ fn write_settings(artifacts: &Artifacts, run: &RunFile) -> Result<()> {
         used.to_toml()?
     );
     artifacts.write(SETTINGS, |path| Ok(std::fs::write(path, text)?))
+}
+
+/// The latest calls, a line each.
+fn write_calls(path: &Path, calls: &Calls, description: &Description) -> Result<()> {
+    let mut writer = csv::Writer::from_path(path)?;
+    let columns = [&description.x, &description.u, &description.y].map(|of| names(of));
+    writer.write_record(
+        columns
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .chain(["error"]),
+    )?;
+    for call in calls.iter() {
+        let mut record: Vec<String> = call
+            .x
+            .iter()
+            .chain(&call.u)
+            .map(ToString::to_string)
+            .collect();
+        match &call.outcome {
+            Ok(y) => {
+                record.extend(y.iter().map(ToString::to_string));
+                record.push(String::new());
+            }
+            Err(error) => {
+                record.extend(description.y.iter().map(|_| String::new()));
+                record.push(error.to_string());
+            }
+        }
+        writer.write_record(&record)?;
+    }
+    Ok(writer.flush()?)
 }
 
 /// The held-out rows as they were scored last.
