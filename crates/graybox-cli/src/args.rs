@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use graybox_app::DeviceName;
+use graybox_app::{DeviceName, RaceArgs};
 
 /// burn's version, as the workspace pins it.
 const BURN: &str = "0.22.1";
@@ -67,6 +67,11 @@ pub(crate) enum Command {
     Evaluate(Evaluate),
     Export(Export),
     Report(Report),
+    /// Race the algorithms on tasks with known truth, at equal oracle calls
+    #[command(
+        after_help = "Example:\n  graybox race asker --algorithm all --calls 1000 --seeds 1,2,3"
+    )]
+    Race(RaceArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  graybox completions bash > /etc/bash_completion.d/graybox")]
     Completions {

@@ -176,15 +176,10 @@ impl Chart {
         self
     }
 
-    /// Where both axes say the same.
+    /// Where both axes, of one range, say the same.
     pub(crate) fn diagonal(self) -> Self {
-        let low = self.x.low.max(self.y.low);
-        let high = self.x.high.min(self.y.high);
-        if low < high {
-            self.line(&[(low, low), (high, high)], "guide")
-        } else {
-            self
-        }
+        let (low, high) = (self.x.low, self.x.high);
+        self.line(&[(low, low), (high, high)], "guide")
     }
 
     /// A horizontal guide, if it lies within the chart.

@@ -24,10 +24,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
-use outcome::{Done, Failure};
+use outcome::{Blame, Done, Failure};
 
 fn main() -> ExitCode {
-    // A closed pipe behind us, as in `graybox predict … | head`, ends the program with an error that is no fault.
     match run(Cli::parse()) {
         Ok(done) => done.code(),
         Err(failure) => {
@@ -46,6 +45,10 @@ fn run(cli: Cli) -> Result<Done, Failure> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Race(args) => {
+            args.run(&["race"]).or_usage()?;
+            Ok(Done::Finished)
+        }
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "graybox", &mut std::io::stdout());

@@ -63,11 +63,18 @@ struct Run {
     summary: Value,
     settings: String,
     diagnoses: Vec<Told>,
-    /// (calls, held-out loss, training loss).
-    history: Vec<(f64, Option<f64>, Option<f64>)>,
+    history: Vec<Line>,
     held_out: Vec<Row>,
     /// (context and action side by side, whether it failed).
     calls: Vec<(Vec<f64>, bool)>,
+}
+
+/// A line of the history.
+struct Line {
+    calls: f64,
+    held_out: Option<f64>,
+    /// Of the rows of the round.
+    loss: Option<f64>,
 }
 
 /// A held-out row as it was scored last.
@@ -116,11 +123,9 @@ impl Run {
 
     /// The held-out loss at every score.
     fn scores(&self) -> Vec<(f64, f64)> {
-        let scored =
-            |(calls, held_out, _): &(f64, Option<f64>, Option<f64>)| Some((*calls, (*held_out)?));
-        self.history
-            .iter()
-            .filter_map(scored)
+        let lines = self.history.iter();
+        lines
+            .filter_map(|line| Some((line.calls, line.held_out?)))
             .filter(|(_, loss)| *loss > 0.0)
             .collect()
     }
@@ -131,12 +136,15 @@ fn records(text: &str) -> Result<Vec<csv::StringRecord>> {
     reader.records().map(|record| Ok(record?)).collect()
 }
 
-fn history(text: &str) -> Result<Vec<(f64, Option<f64>, Option<f64>)>> {
+fn history(text: &str) -> Result<Vec<Line>> {
     let rows = records(text)?;
     let rows = rows.iter().map(|row| {
         let number = |column: usize| row.get(column).and_then(|field| field.parse::<f64>().ok());
-        let calls = number(1).context("a line without calls")?;
-        Ok((calls, number(4), number(3)))
+        Ok(Line {
+            calls: number(1).context("a line without calls")?,
+            held_out: number(4),
+            loss: number(3),
+        })
     });
     rows.collect()
 }
@@ -236,7 +244,7 @@ main{max-width:1040px;margin:0 auto;padding:20px 16px 60px}h1{font-size:1.7rem;m
 p{margin:.4em 0}.soft,figcaption{color:var(--soft)}figcaption{font-size:.85rem;text-align:center}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:10px;margin:16px 0}
 .tile,figure{background:var(--card);border-radius:10px;padding:10px 12px;margin:0}.tile b{display:block;font-size:1.15rem;overflow-wrap:anywhere}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,330px),1fr));gap:12px}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:12px}
 svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font-size:12px}svg .label{fill:var(--ink);font-size:13px}
 .grid{stroke:var(--grid)}.line{fill:none;stroke-width:2}.guide{stroke:var(--soft);stroke-width:1;stroke-dasharray:4 4}
 .line.one{stroke:var(--one)}.line.two{stroke:var(--two)}.thin{stroke-width:1;opacity:.5}.dot.one{fill:var(--one)}.dot.two{fill:var(--two)}.dot{opacity:.65}.dot.faint{fill:var(--soft);opacity:.3}.band.one{fill:var(--one);opacity:.18}
@@ -328,9 +336,9 @@ fn section(body: &mut String, title: &str, charts: &[String], none: &str) -> Res
 fn loss(runs: &[Run]) -> Vec<String> {
     let curves: Vec<Vec<(f64, f64)>> = runs.iter().map(Run::scores).collect();
     let rounds = || {
-        let rounds = runs[0].history.iter();
-        rounds
-            .filter_map(|(calls, _, loss)| Some((*calls, (*loss)?)))
+        let lines = runs[0].history.iter();
+        lines
+            .filter_map(|line| Some((line.calls, line.loss?)))
             .filter(|(_, loss)| *loss > 0.0)
     };
     let every = curves.iter().flatten().copied().chain(rounds());
@@ -430,8 +438,9 @@ fn surrogate(run: &Run) -> Vec<String> {
 }
 
 fn scatter(points: &[(f64, f64)], x: &str, y: &str, caption: &str) -> Option<String> {
-    let x = Axis::over(x, points.iter().map(|(x, _)| *x))?;
-    let y = Axis::over(y, points.iter().map(|(_, y)| *y))?;
+    // One range for both, so that equal numbers lie on the diagonal.
+    let both = || points.iter().flat_map(|(x, y)| [*x, *y]);
+    let (x, y) = (Axis::over(x, both())?, Axis::over(y, both())?);
     let chart = Chart::new(x, y)
         .diagonal()
         .dots(points.iter().copied(), "one");
