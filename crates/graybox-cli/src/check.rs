@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::args::Check;
 use crate::outcome::{Blame, Done, Failure};
-use crate::run_file::{RunFile, head, objective};
+use crate::run_file::{RunFile, head, objective, sizes};
 
 /// How often one row is asked again, to see whether the answer stays.
 const REPEATS: usize = 4;
@@ -40,15 +40,13 @@ pub(crate) fn run(args: &Check) -> Result<Done, Failure> {
 
     let dims = description.dims();
     let mut findings = vec![Well(format!(
-        "{} answers: {} contexts, {} actions, {} outcomes; ready after {}",
+        "{} answers: {}; ready after {}",
         if description.name.is_empty() {
             "the program"
         } else {
             &description.name
         },
-        dims.x,
-        dims.u,
-        dims.y,
+        sizes(dims),
         shown(started)
     ))];
     findings.extend(look_at_data(&rows, &description));

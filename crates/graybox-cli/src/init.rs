@@ -7,9 +7,10 @@ use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use graybox::Dataset;
+use graybox::algorithm::AnchoredConfig;
 use graybox::model::Affine;
 use graybox::oracle::{Description, Dims, ProcessConfig, ProcessOracle, Quantity, Sample};
+use graybox::{AlgorithmConfig, Dataset};
 use toml::Value;
 
 use crate::args::Init;
@@ -275,6 +276,8 @@ fn settings(dims: Dims) -> graybox::TrainConfig {
     graybox::TrainConfig {
         calls,
         policy,
+        // Asks for the fewest calls of all.
+        algorithm: AlgorithmConfig::Anchored(AnchoredConfig::default()),
         scores: 20,
         ..defaults
     }

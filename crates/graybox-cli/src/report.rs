@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::args::Report;
 use crate::chart::{Axis, Chart, escape};
 use crate::outcome::{Blame, Done, Failure};
+use crate::run_file::sizes;
 use crate::run_folder::{CALLS, DIAGNOSES, HELD_OUT, POLICY, REPORT, SETTINGS, SUMMARY};
 
 /// Charts of a kind that are drawn at most.
@@ -265,13 +266,11 @@ fn heading(body: &mut String, run: &Run, n_runs: usize) -> Result<()> {
     };
     writeln!(
         body,
-        "<h1>{}</h1><p class=\"soft\">trained by {} on {}, {seeds}; {} contexts, {} actions, {} outcomes</p>",
+        "<h1>{}</h1><p class=\"soft\">trained by {} on {}, {seeds}; {}</p>",
         text("task"),
         text("algorithm"),
         text("device"),
-        run.oracle.x.len(),
-        run.oracle.u.len(),
-        run.oracle.y.len()
+        sizes(run.oracle.dims())
     )?;
     let tiles = [
         ("true held-out loss before", loss("true_loss_before")),

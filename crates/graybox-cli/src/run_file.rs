@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use graybox::model::HeadConfig;
-use graybox::oracle::{Description, ProcessConfig, ProcessOracle, Quantity, Sample};
+use graybox::oracle::{Description, Dims, ProcessConfig, ProcessOracle, Quantity, Sample};
 use graybox::{Dataset, SquaredError, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -232,6 +232,14 @@ pub(crate) fn head(description: &Description) -> Result<HeadConfig, Failure> {
 /// The names of quantities.
 pub(crate) fn names(of: &[Quantity]) -> Vec<String> {
     of.iter().map(|quantity| quantity.name.clone()).collect()
+}
+
+/// The sizes in words.
+pub(crate) fn sizes(dims: Dims) -> String {
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    [(dims.x, "context"), (dims.u, "action"), (dims.y, "outcome")]
+        .map(|(n, what)| counted(n, what))
+        .join(", ")
 }
 
 fn find<'a>(among: &'a mut [Quantity], name: &str, table: &str) -> Result<&'a mut Quantity> {

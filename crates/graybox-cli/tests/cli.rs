@@ -43,6 +43,12 @@ impl Desk {
             "-S",
             "throw.py",
         ]);
+        // The quickest to train, where it does not matter which.
+        desk.edit(
+            "run.toml",
+            "algorithm.name = \"anchored\"",
+            "algorithm.name = \"joint\"",
+        );
         desk
     }
 
@@ -524,6 +530,28 @@ fn train_leaves_all_that_the_others_need_and_counts_every_call() {
         2,
         &train,
         &["out holds the results of an earlier run", "--overwrite"],
+    );
+}
+
+#[test]
+fn the_settings_that_init_writes_train_with_the_method_that_asks_least() {
+    let desk = Desk::new();
+    desk.ok(&[
+        "init",
+        "--data",
+        "throw.csv",
+        "--",
+        "python3",
+        "-S",
+        "throw.py",
+    ]);
+    desk.ok(&["train", "run.toml", "--calls", "160"]);
+    let summary = desk.json("run/summary.json");
+    assert_eq!(summary["algorithm"], "anchored");
+    let loss = |key: &str| summary[key].as_f64().unwrap();
+    assert!(
+        loss("true_loss_after") < 1e-3 * loss("true_loss_before"),
+        "{summary}"
     );
 }
 
