@@ -1,7 +1,7 @@
 //! Waves with many inverses: x ∈ R², u ∈ R², y ∈ R.
 //!
-//! y = sin(3πu₁ + x₂) + cos 3πu₂, u ∈ [−1, 1]², x₂ ~ U[−1.5, 1.5], x₁ = Y = F(x, u*) of a uniform u*. The wave
-//! repeats every 2/3 of a unit, so that there are many inverses, and they meet in folds at Y = ±2.
+//! y = sin(3πu₁ + x₂) + cos 3πu₂, x₂ ~ U[−1.5, 1.5], x₁ = Y = F(x, u*) of u* ~ U[−1, 1]². The wave repeats every 2/3
+//! of a unit of the unbounded actions, so that there are many inverses, and they meet in folds at Y = ±2.
 
 use std::f64::consts::PI;
 
@@ -34,10 +34,7 @@ impl Task for Fold {
     }
 
     fn actions(&self) -> HeadConfig {
-        HeadConfig::Bounded {
-            low: vec![-1.0; 2],
-            high: vec![1.0; 2],
-        }
+        HeadConfig::identity(2)
     }
 
     fn draw(&self, rng: &mut StdRng) -> (Vec<f64>, Vec<f64>) {
