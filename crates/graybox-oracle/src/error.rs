@@ -1,5 +1,7 @@
 //! Reasons, one per thing a caller could do about it.
 
+use crate::RecordError;
+
 /// Why one row has no outcome. The other rows of the batch are not affected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
@@ -21,6 +23,16 @@ pub enum RowError {
     /// The run was stopped before the oracle was given this row. Nothing was paid for it.
     #[error("the run was stopped before this call was made")]
     Cancelled,
+    /// Nobody is left who could be asked. Nothing was paid for it, and asking again is of no use.
+    #[error("nobody is left to ask: {0}")]
+    Unavailable(String),
+}
+
+impl RowError {
+    /// Whether the oracle never saw the row, so that nothing was paid for it.
+    pub fn is_free(&self) -> bool {
+        matches!(self, Self::Cancelled | Self::Unavailable(_))
+    }
 }
 
 /// Rows that do not fit together.
@@ -66,4 +78,15 @@ pub enum BudgetError {
         /// Calls that are left.
         left: u64,
     },
+}
+
+/// Why rows were not asked, or their answers cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// They cannot be paid for.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// Their answers cannot be kept, or not be looked up.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }

@@ -23,10 +23,13 @@
 mod closure;
 mod description;
 mod error;
+#[cfg(feature = "ledger")]
+mod ledger;
 mod metered;
 mod oracle;
 #[cfg(unix)]
 mod process;
+mod record;
 mod rows;
 #[cfg(unix)]
 mod sample;
@@ -35,11 +38,14 @@ mod wire;
 
 pub use closure::{FnOracle, IntoOutcome};
 pub use description::{Description, Quantity};
-pub use error::{BudgetError, RowError, ShapeError};
+pub use error::{AskError, BudgetError, RowError, ShapeError};
+#[cfg(feature = "ledger")]
+pub use ledger::{Answered, Duplicates, Lab, Ledger, LedgerError, Wanted};
 pub use metered::{Budget, Meter, Metered};
-pub use oracle::{Dims, Oracle, Outcome};
+pub use oracle::{Answer, Dims, Oracle, Outcome};
 #[cfg(unix)]
 pub use process::{ProcessConfig, ProcessOracle, SpawnError, StartError};
+pub use record::{Asking, Purpose, Recall, Record, RecordError};
 pub use rows::{Queries, Rows};
 #[cfg(unix)]
 pub use sample::{Sample, SampleError};

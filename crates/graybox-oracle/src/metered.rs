@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use crate::{BudgetError, Dims, Oracle, Outcome, Queries, RowError};
+use crate::{
+    Answer, AskError, Asking, BudgetError, Dims, Oracle, Outcome, Purpose, Queries, Recall, Record,
+    RecordError, RowError,
+};
 
 /// How many oracle calls may be made. Never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,21 +38,40 @@ pub struct Meter {
     pub failed: u64,
     /// Rows evaluated for scores only, never charged.
     pub scored: u64,
-    /// Seconds spent waiting for the oracle.
+    /// Rows of both kinds the oracle was given by this run, in this process or before it was broken off.
+    pub paid: u64,
+    /// Rows of both kinds the oracle was spared, because the record held the answer of another call for the
+    /// same row.
+    pub duplicates: u64,
+    /// Rows asked for in all, whatever became of them: the place of the next one in the run.
+    pub position: u64,
+    /// Seconds spent waiting for the oracle in calls that were charged.
     pub seconds: f64,
 }
 
 /// An oracle with a meter on it. Nothing else calls [`Oracle::evaluate`].
 ///
-/// One call is one row. Calls charged are calls the oracle saw, failures included; a batch the budget
-/// cannot pay for is refused whole, before any of it is evaluated. What comes back is checked: a wrong
-/// width or a value that is not finite is a failed row.
+/// One call is one row. Every row that is answered is charged, failures included; a batch the budget cannot
+/// pay for is refused whole, before any of it is evaluated. What comes back is checked: a wrong width or a
+/// value that is not finite is a failed row.
+///
+/// # With a record
+/// Rows are looked up in the [`Record`] first, and what the oracle answers is kept there before anybody sees
+/// it. Three things are counted apart. *Charged* ([`calls`](Self::calls)) is every answered row that an
+/// algorithm asked for, wherever the answer came from, so that a run goes the same way whatever the record
+/// already holds. *Paid* ([`Meter::paid`]) is what the oracle was given by this run, in this process or before
+/// it was broken off; the difference are duplicates. *Replayed* ([`replayed`](Self::replayed)) is what was paid before and has been taken from
+/// the record since this process began.
 pub struct Metered {
     oracle: Box<dyn Oracle>,
     /// What scores are taken from, where it is not the oracle itself.
     truth: Option<Box<dyn Oracle>>,
+    record: Option<Box<dyn Record>>,
     budget: Budget,
     meter: Meter,
+    round: u64,
+    replayed: u64,
+    unanswered: Option<RowError>,
 }
 
 impl Metered {
@@ -58,16 +80,41 @@ impl Metered {
         Self {
             oracle: Box::new(oracle),
             truth: None,
+            record: None,
             budget,
             meter: Meter::default(),
+            round: 0,
+            replayed: 0,
+            unanswered: None,
         }
     }
 
-    /// Takes scores from another oracle: the same function without its noise, where someone has it.
+    /// Takes scores from another oracle: the same function without its noise, where someone has it. No record
+    /// is kept of them.
     #[must_use]
     pub fn with_truth(mut self, truth: impl Oracle + 'static) -> Self {
         self.truth = Some(Box::new(truth));
         self
+    }
+
+    /// Looks rows up in a record, and keeps every answer in it.
+    ///
+    /// # Errors
+    /// If the record cannot begin the run of this key.
+    pub fn with_record(
+        mut self,
+        mut record: impl Record + 'static,
+        run: &str,
+    ) -> Result<Self, RecordError> {
+        record.begin(run)?;
+        self.record = Some(Box::new(record));
+        Ok(self)
+    }
+
+    /// Says which round the rows that follow belong to.
+    pub fn begin_round(&mut self, round: u64) {
+        self.round = round;
+        self.unanswered = None;
     }
 
     /// The oracle's widths.
@@ -75,24 +122,20 @@ impl Metered {
         self.oracle.dims()
     }
 
-    /// Evaluates every row, charging one call for each.
+    /// Evaluates every row, charging one call for each that is answered.
     ///
     /// # Errors
-    /// If fewer calls are left than rows are asked; nothing is evaluated then.
-    pub fn evaluate(&mut self, queries: Queries<'_>) -> Result<Vec<Outcome>, BudgetError> {
+    /// If fewer calls are left than rows are asked; nothing is evaluated then. If an answer cannot be kept.
+    pub fn evaluate(&mut self, queries: Queries<'_>) -> Result<Vec<Outcome>, AskError> {
         let asked = queries.len() as u64;
-        if asked > self.left() {
-            return Err(BudgetError::Exceeded {
-                asked,
-                left: self.left(),
-            });
+        let left = self.left();
+        if asked > left {
+            return Err(BudgetError::Exceeded { asked, left }.into());
         }
-        let start = Instant::now();
-        let outcomes = ask(&*self.oracle, queries);
-        self.meter.seconds += start.elapsed().as_secs_f64();
+        let outcomes = self.ask(queries, Purpose::Train)?;
         for outcome in &outcomes {
             match outcome {
-                Err(RowError::Cancelled) => continue,
+                Err(error) if error.is_free() => continue,
                 Err(_) => self.meter.failed += 1,
                 Ok(_) => {}
             }
@@ -103,10 +146,129 @@ impl Metered {
 
     /// Evaluates every row for a score that no algorithm sees. Free of charge, and counted apart in
     /// [`scored`](Self::scored).
-    pub fn score(&mut self, queries: Queries<'_>) -> Vec<Outcome> {
-        let outcomes = ask(self.truth.as_deref().unwrap_or(&*self.oracle), queries);
-        self.meter.scored += outcomes.len() as u64;
-        outcomes
+    ///
+    /// # Errors
+    /// If an answer cannot be kept.
+    pub fn score(&mut self, queries: Queries<'_>) -> Result<Vec<Outcome>, RecordError> {
+        let outcomes = match self.truth.as_deref() {
+            Some(truth) => ask(truth, queries),
+            None => self.ask(queries, Purpose::Score)?,
+        };
+        self.meter.scored += outcomes.iter().filter(is_paid).count() as u64;
+        Ok(outcomes)
+    }
+
+    fn ask(&mut self, queries: Queries<'_>, purpose: Purpose) -> Result<Vec<Outcome>, RecordError> {
+        let asking = Asking {
+            queries,
+            position: self.meter.position,
+            round: self.round,
+            purpose,
+        };
+        self.meter.position += queries.len() as u64;
+        let outcomes = match self.record.take() {
+            Some(mut record) => {
+                let outcomes = self.recall_or_ask(&mut *record, &asking);
+                self.record = Some(record);
+                outcomes?
+            }
+            None => {
+                let start = Instant::now();
+                let outcomes = ask(&*self.oracle, queries);
+                let seconds = start.elapsed().as_secs_f64();
+                let paid = outcomes.iter().filter(is_paid).count() as u64;
+                self.count(paid, seconds, purpose);
+                outcomes
+            }
+        };
+        let free = |outcome: &Outcome| outcome.clone().err().filter(RowError::is_free);
+        if let Some(error) = outcomes.iter().find_map(free) {
+            self.unanswered = Some(error);
+        }
+        Ok(outcomes)
+    }
+
+    fn count(&mut self, paid: u64, seconds: f64, purpose: Purpose) {
+        self.meter.paid += paid;
+        if purpose == Purpose::Train {
+            self.meter.seconds += seconds;
+        }
+    }
+
+    fn recall_or_ask(
+        &mut self,
+        record: &mut dyn Record,
+        asking: &Asking<'_>,
+    ) -> Result<Vec<Outcome>, RecordError> {
+        let recalled = record.recall(asking)?;
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; asking.queries.len()];
+        let (mut unknown, mut same) = (Vec::new(), Vec::new());
+        for (row, recall) in recalled.into_iter().enumerate() {
+            match recall {
+                Recall::Unknown => unknown.push(row),
+                Recall::SameAs(earlier) => same.push((row, earlier)),
+                Recall::Replayed(outcome) => {
+                    self.replayed += 1;
+                    self.meter.paid += 1;
+                    outcomes[row] = Some(outcome);
+                }
+                Recall::Duplicate(outcome) => {
+                    self.meter.duplicates += 1;
+                    outcomes[row] = Some(outcome);
+                }
+            }
+        }
+        self.ask_and_keep(record, asking, &unknown, &mut outcomes)?;
+        for (row, earlier) in same {
+            let outcome = outcomes[earlier].clone();
+            self.meter.duplicates += u64::from(outcome.iter().any(|outcome| is_paid(&outcome)));
+            outcomes[row] = outcome;
+        }
+        let forgotten = RowError::Malformed("the oracle gave no answer to this row".into());
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(|| Err(forgotten.clone())))
+            .collect())
+    }
+
+    /// Asks for the rows nothing is known of, and keeps each answer before the next is looked at.
+    fn ask_and_keep(
+        &mut self,
+        record: &mut dyn Record,
+        asking: &Asking<'_>,
+        rows: &[usize],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), RecordError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let x = asking.queries.x().select(rows);
+        let u = asking.queries.u().select(rows);
+        let queries = Queries::new(&x, &u).expect("as many actions as contexts were selected");
+        let d_y = self.oracle.dims().y;
+        let (mut lost, mut paid) = (None, 0);
+        let mut take = |mut answer: Answer| {
+            let Some(&row) = rows.get(answer.row) else {
+                return;
+            };
+            if outcomes[row].is_some() {
+                return;
+            }
+            answer.row = row;
+            check(&mut answer.outcome, d_y);
+            if is_paid(&&answer.outcome) {
+                paid += 1;
+                if let Err(error) = record.keep(asking, &answer) {
+                    lost.get_or_insert(error);
+                }
+            }
+            outcomes[row] = Some(answer.outcome);
+        };
+        let start = Instant::now();
+        self.oracle.evaluate_each(queries, &mut take);
+        let seconds = start.elapsed().as_secs_f64();
+        self.count(paid, seconds, asking.purpose);
+        lost.map_or(Ok(()), Err)
     }
 
     /// The budget as it was granted.
@@ -148,9 +310,19 @@ impl Metered {
     pub fn seconds(&self) -> f64 {
         self.meter.seconds
     }
+
+    /// Rows of this run that were paid for before it was broken off, and were taken from the record since.
+    pub fn replayed(&self) -> u64 {
+        self.replayed
+    }
+
+    /// Why a row of this round was never put to the oracle, if one was not.
+    pub fn unanswered(&self) -> Option<&RowError> {
+        self.unanswered.as_ref()
+    }
 }
 
-/// Asks an oracle and checks its answers.
+/// What an oracle answers, checked.
 fn ask(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
     let mut outcomes = oracle.evaluate(queries);
     // An oracle that lost count cannot say which answer belongs to which row.
@@ -160,13 +332,27 @@ fn ask(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
     }
     let d_y = oracle.dims().y;
     for outcome in &mut outcomes {
-        if let Ok(y) = outcome
-            && let Some(reason) = fault(y, d_y)
-        {
-            *outcome = Err(RowError::Malformed(reason));
-        }
+        check(outcome, d_y);
     }
     outcomes
+}
+
+/// Whether the oracle was given the row.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature of a filter"
+)]
+fn is_paid(outcome: &&Outcome) -> bool {
+    !outcome.as_ref().is_err_and(RowError::is_free)
+}
+
+/// Turns an outcome that cannot be used into a failed row.
+pub(crate) fn check(outcome: &mut Outcome, d_y: usize) {
+    if let Ok(y) = outcome
+        && let Some(reason) = fault(y, d_y)
+    {
+        *outcome = Err(RowError::Malformed(reason));
+    }
 }
 
 /// What is wrong with an outcome, if anything.
@@ -206,7 +392,7 @@ mod tests {
         assert!(metered.evaluate(Queries::new(&x, &x).unwrap()).is_ok());
         assert_eq!(
             metered.evaluate(Queries::new(&x, &x).unwrap()),
-            Err(BudgetError::Exceeded { asked: 2, left: 1 })
+            Err(BudgetError::Exceeded { asked: 2, left: 1 }.into())
         );
         assert_eq!((metered.calls(), metered.left()), (2, 1));
     }
@@ -271,8 +457,9 @@ mod tests {
         let mut metered = Metered::new(noisy, Budget::new(1).unwrap()).with_truth(truth);
         let x = rows(&[2.0]);
         let queries = Queries::new(&x, &x).unwrap();
-        assert_eq!(metered.score(queries), [Ok(vec![2.0])]);
+        assert_eq!(metered.score(queries).unwrap(), [Ok(vec![2.0])]);
         assert_eq!(metered.evaluate(queries).unwrap(), [Ok(vec![3.0])]);
+        assert_eq!((metered.scored(), metered.meter().paid), (1, 1));
     }
 
     #[test]
@@ -280,7 +467,7 @@ mod tests {
         let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
         let mut metered = Metered::new(oracle, Budget::new(1).unwrap());
         let x = rows(&[0.0, 1.0]);
-        metered.score(Queries::new(&x, &x).unwrap());
+        metered.score(Queries::new(&x, &x).unwrap()).unwrap();
         assert_eq!((metered.calls(), metered.scored()), (0, 2));
     }
 }

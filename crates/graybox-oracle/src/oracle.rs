@@ -46,6 +46,42 @@ pub trait Oracle: Send + Sync {
     /// an outcome of the wrong width or with a value that is not finite becomes
     /// [`RowError::Malformed`] there.
     fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome>;
+
+    /// Evaluates every row and tells of each answer as soon as it is there, in whatever order they come.
+    ///
+    /// Every row is told of once. Where rows are slow or dear, an oracle answers here one by one, so that
+    /// what has been paid for is kept even if the rest of the batch is lost with the process; by default all
+    /// are told of together, when [`evaluate`](Self::evaluate) is done.
+    fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
+        for (row, outcome) in self.evaluate(queries).into_iter().enumerate() {
+            tell(Answer::new(row, outcome));
+        }
+    }
+}
+
+/// One answer of an oracle, with what is known of how it came about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Which of the rows asked it answers.
+    pub row: usize,
+    /// The answer.
+    pub outcome: Outcome,
+    /// The worker or server that gave it, by its number.
+    pub worker: Option<usize>,
+    /// How long it took, in seconds, without the time it waited for a free worker.
+    pub seconds: Option<f64>,
+}
+
+impl Answer {
+    /// An answer of which nothing else is known.
+    pub fn new(row: usize, outcome: Outcome) -> Self {
+        Self {
+            row,
+            outcome,
+            worker: None,
+            seconds: None,
+        }
+    }
 }
 
 impl<O: Oracle + ?Sized> Oracle for Arc<O> {
@@ -56,6 +92,10 @@ impl<O: Oracle + ?Sized> Oracle for Arc<O> {
     fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
         (**self).evaluate(queries)
     }
+
+    fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
+        (**self).evaluate_each(queries, tell);
+    }
 }
 
 impl<O: Oracle + ?Sized> Oracle for Box<O> {
@@ -65,5 +105,9 @@ impl<O: Oracle + ?Sized> Oracle for Box<O> {
 
     fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
         (**self).evaluate(queries)
+    }
+
+    fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
+        (**self).evaluate_each(queries, tell);
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use child::Program;
 pub use error::{SpawnError, StartError};
 use pool::Pool;
 
-use crate::{Description, Dims, Oracle, Outcome, Queries};
+use crate::{Answer, Description, Dims, Oracle, Outcome, Queries};
 
 /// Which program to run, how often, and how long to wait for it.
 ///
@@ -216,8 +216,20 @@ impl Oracle for ProcessOracle {
     }
 
     fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; queries.len()];
+        self.evaluate_each(queries, &mut |answer| {
+            outcomes[answer.row] = Some(answer.outcome);
+        });
+        let answered = "the pool tells of each row";
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.expect(answered))
+            .collect()
+    }
+
+    fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        pool.evaluate(queries)
+        pool.evaluate(queries, tell);
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::child::{Pipe, Program, Stream, end_all};
 use super::slot::{Slot, Task, Work};
 use super::{ProcessConfig, StartError};
-use crate::{Description, Outcome, Queries, RowError};
+use crate::{Answer, Description, Queries, RowError};
 
 pub(super) struct Pool {
     config: ProcessConfig,
@@ -68,8 +68,8 @@ impl Pool {
         Ok((pool, description))
     }
 
-    pub(super) fn evaluate(&mut self, queries: Queries<'_>) -> Vec<Outcome> {
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; queries.len()];
+    /// Has every row answered, and tells of each answer when it is there.
+    pub(super) fn evaluate(&mut self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
         let mut left = queries.len();
         self.catch_up();
         for (row, (x, u)) in queries.iter().enumerate() {
@@ -81,14 +81,14 @@ impl Pool {
                 });
             } else {
                 // JSON has no word for it, so there is no way to ask.
-                self.work.answers.push((row, Err(RowError::Invalid)));
+                self.work
+                    .answers
+                    .push(Answer::new(row, Err(RowError::Invalid)));
             }
         }
         loop {
-            for (row, outcome) in self.work.answers.drain(..) {
-                outcomes[row] = Some(outcome);
-                left -= 1;
-            }
+            left -= self.work.answers.len();
+            self.work.answers.drain(..).for_each(&mut *tell);
             if left == 0 {
                 break;
             }
@@ -98,11 +98,6 @@ impl Pool {
                 self.turn(Some(queries));
             }
         }
-        let answered = "the loop above ends when each row has its answer";
-        outcomes
-            .into_iter()
-            .map(|outcome| outcome.expect(answered))
-            .collect()
     }
 
     /// Fails all rows that wait, since nobody is left to ask.
@@ -117,10 +112,10 @@ impl Pool {
             .queue
             .drain(..)
             .chain(self.work.suspects.drain(..));
-        let error = RowError::Crashed(format!("no worker is left: {reason}"));
+        let error = RowError::Unavailable(format!("no worker starts any more: {reason}"));
         self.work
             .answers
-            .extend(tasks.map(|task| (task.row, Err(error.clone()))));
+            .extend(tasks.map(|task| Answer::new(task.row, Err(error.clone()))));
     }
 
     /// Sees what happened while nobody asked, so that no row is given to a program that died meanwhile.

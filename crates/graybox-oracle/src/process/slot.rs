@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::child::{Pipe, Program, Stream};
 use super::{ProcessConfig, StartError};
 use crate::wire::{DESCRIBE, Reply, ReplyId, excerpt, write_row, write_rows};
-use crate::{Description, Dims, Outcome, Queries, RowError};
+use crate::{Answer, Description, Dims, Outcome, Queries, RowError};
 
 /// One row on its way to an answer.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub(super) struct Work {
     /// Rows that were in doubtful company and are asked again alone.
     pub(super) suspects: VecDeque<Task>,
     /// Rows and what came of them.
-    pub(super) answers: Vec<(usize, Outcome)>,
+    pub(super) answers: Vec<Answer>,
     /// Rows to a line. Falls to one if the first list of rows is refused.
     pub(super) batch: usize,
     /// Whether a list of rows has ever been answered.
@@ -439,17 +439,21 @@ impl Slot {
         let d_y = work.dims.map_or(0, |dims| dims.y);
         let request = self.held.remove(at);
         let tasks = request.map(|request| request.tasks).unwrap_or_default();
+        let spent = now.saturating_duration_since(self.clock).as_secs_f64();
+        let seconds = spent / tasks.len().max(1) as f64;
         self.clock = now;
         self.fresh = false;
         self.deaths = 0;
         if let [task] = tasks[..] {
-            work.answers.push((task.row, reply.row(d_y)));
+            work.answers
+                .push(self.answer(task, reply.row(d_y), seconds));
             return Ok(());
         }
         if let Ok(outcomes) = reply.rows(tasks.len(), d_y) {
             work.takes_lists = true;
-            let rows = tasks.iter().map(|task| task.row);
-            work.answers.extend(rows.zip(outcomes));
+            let answers = tasks.iter().zip(outcomes);
+            work.answers
+                .extend(answers.map(|(task, outcome)| self.answer(*task, outcome, seconds)));
         } else {
             // It may be the list it cannot take, or one row in it: asked one by one, they will tell.
             if !work.takes_lists {
@@ -521,7 +525,7 @@ impl Slot {
                 self.start_failed(error, now, config);
             }
             fault => {
-                self.blame(fault, &status, &last_words, work, config);
+                self.blame(fault, since, &status, &last_words, work, config);
                 self.deaths += 1;
                 let pause = match self.deaths {
                     1 => Duration::ZERO,
@@ -536,6 +540,7 @@ impl Slot {
     fn blame(
         &mut self,
         fault: Fault,
+        since: Instant,
         status: &str,
         last_words: &str,
         work: &mut Work,
@@ -567,7 +572,17 @@ impl Slot {
                 ))
             }
         };
-        work.answers.push((task.row, Err(error)));
+        let seconds = since.saturating_duration_since(self.clock).as_secs_f64();
+        work.answers.push(self.answer(*task, Err(error), seconds));
+    }
+
+    fn answer(&self, task: Task, outcome: Outcome, seconds: f64) -> Answer {
+        Answer {
+            row: task.row,
+            outcome,
+            worker: Some(self.index),
+            seconds: Some(seconds),
+        }
     }
 }
 

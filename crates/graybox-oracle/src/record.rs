@@ -1,0 +1,68 @@
+//! Keeping every answer, so that none is paid for twice.
+
+use crate::{Answer, Outcome, Queries};
+
+/// A memory of answers between a meter and its oracle.
+///
+/// [`Metered`](crate::Metered) looks rows up here before it asks the oracle, and has every answer kept before
+/// anybody sees it. The ledger of the feature `ledger` keeps them in a file.
+pub trait Record: Send {
+    /// Begins a run, or takes up the run of the same key where it was broken off. A key stands for everything
+    /// that decides which rows are asked: settings, data, seed.
+    ///
+    /// # Errors
+    /// If the run cannot be begun.
+    fn begin(&mut self, run: &str) -> Result<(), RecordError>;
+
+    /// What is known of rows that are about to be asked, one [`Recall`] for each.
+    ///
+    /// # Errors
+    /// If the record cannot be read.
+    fn recall(&mut self, asking: &Asking<'_>) -> Result<Vec<Recall>, RecordError>;
+
+    /// Keeps the answer to one of the rows for good: when this returns, it outlives the process.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    fn keep(&mut self, asking: &Asking<'_>, answer: &Answer) -> Result<(), RecordError>;
+}
+
+/// Rows that are asked together, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// The rows.
+    pub queries: Queries<'a>,
+    /// The place of the first among all rows the run asks, counted from 0. The others follow.
+    pub position: u64,
+    /// The round they are asked in, which stands for the version of the policy.
+    pub round: u64,
+    /// What they are asked for.
+    pub purpose: Purpose,
+}
+
+/// What rows are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// An algorithm learns from them.
+    Train,
+    /// They measure the policy, and nothing learns from them.
+    Score,
+}
+
+/// What a record knows of a row that is about to be asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recall {
+    /// Nothing: it has to be asked.
+    Unknown,
+    /// This run has asked it before, at this very position, and was broken off since.
+    Replayed(Outcome),
+    /// It was asked elsewhere, and the oracle gives the same answer to the same row.
+    Duplicate(Outcome),
+    /// Nothing, but it is the same as this earlier row of the batch.
+    SameAs(usize),
+}
+
+/// A record that cannot be read or written. The run must stop: what it went on to pay for would be lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RecordError(pub String);
