@@ -102,6 +102,12 @@ pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
     Ok(match ended.ending {
         Ending::Stopped => Done::Interrupted,
         Ending::BudgetSpent => Done::Finished,
+        Ending::OracleFails | Ending::OracleGone => {
+            let reason = report.reason.unwrap_or_default();
+            return Err(Failure::oracle(anyhow!(
+                "{reason}; what was learned before that is saved"
+            )));
+        }
     })
 }
 

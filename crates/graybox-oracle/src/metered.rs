@@ -103,12 +103,21 @@ impl Metered {
     /// If the record cannot begin the run of this key.
     pub fn with_record(
         mut self,
-        mut record: impl Record + 'static,
+        record: impl Record + 'static,
         run: &str,
     ) -> Result<Self, RecordError> {
-        record.begin(run)?;
-        self.record = Some(Box::new(record));
+        self.keep_in(Box::new(record), run)?;
         Ok(self)
+    }
+
+    /// [`with_record`](Self::with_record) of a meter that is in use.
+    ///
+    /// # Errors
+    /// If the record cannot begin the run of this key.
+    pub fn keep_in(&mut self, mut record: Box<dyn Record>, run: &str) -> Result<(), RecordError> {
+        record.begin(run)?;
+        self.record = Some(record);
+        Ok(())
     }
 
     /// Says which round the rows that follow belong to.

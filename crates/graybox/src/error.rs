@@ -1,7 +1,7 @@
 //! Errors, one per thing a caller could do about it.
 
 use graybox_model::ModelError;
-use graybox_oracle::{BudgetError, ShapeError};
+use graybox_oracle::{AskError, BudgetError, RecordError, ShapeError};
 
 /// A setting outside its meaning. Refused before any oracle call is paid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -140,6 +140,9 @@ pub enum StepError {
     /// The budget does not cover what the round wanted to ask.
     #[error(transparent)]
     Budget(#[from] BudgetError),
+    /// An answer could not be kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// Rows that do not fit together: a policy or surrogate of the wrong width.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -157,6 +160,15 @@ pub enum StepError {
     /// A saved state that does not fit this algorithm.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+}
+
+impl From<AskError> for StepError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Budget(error) => error.into(),
+            AskError::Record(error) => error.into(),
+        }
+    }
 }
 
 /// A saved state that cannot be read.
@@ -212,4 +224,16 @@ pub enum TrainError {
     /// A round failed.
     #[error(transparent)]
     Step(#[from] StepError),
+    /// The record of answers cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The checkpoint cannot be read or written.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The checkpoint is of another run.
+    #[error(
+        "the checkpoint {0} is of a run with other settings or other data: give this run another file, or delete it to \
+         start afresh"
+    )]
+    OtherRun(String),
 }

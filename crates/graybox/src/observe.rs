@@ -1,8 +1,9 @@
 //! What happens during a run, told to whoever wants to know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Diagnosis;
 
@@ -33,7 +34,7 @@ impl RoundReport {
 }
 
 /// One line of a run's history.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Rounds done.
     pub round: u64,
@@ -48,7 +49,27 @@ pub struct Progress {
     /// Mean true loss on the held-out rows, where it was just measured.
     pub held_out: Option<f64>,
     /// Parts of what was minimised.
+    #[serde(deserialize_with = "read_terms")]
     pub terms: BTreeMap<&'static str, f64>,
+}
+
+/// Reads terms back. A term that was not finite is null, and is read as NaN.
+fn read_terms<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<&'static str, f64>, D::Error> {
+    /// Names read so far. There are a handful in a program, and each is kept once.
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+    let read: BTreeMap<String, Option<f64>> = Deserialize::deserialize(from)?;
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let terms = read.into_iter().map(|(name, value)| {
+        let known = names.get(name.as_str()).copied();
+        let name = known.unwrap_or_else(|| {
+            let name: &'static str = name.leak();
+            names.insert(name);
+            name
+        });
+        (name, value.unwrap_or(f64::NAN))
+    });
+    Ok(terms.collect())
 }
 
 /// Watches a run. Every method may be left out.

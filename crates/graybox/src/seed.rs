@@ -11,14 +11,14 @@ pub(crate) fn stream(seed: u64, purpose: &str, index: u64) -> StdRng {
     let mut key = [0u8; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&index.to_le_bytes());
-    key[16..24].copy_from_slice(&fnv1a(purpose).to_le_bytes());
+    key[16..24].copy_from_slice(&fnv1a(purpose.as_bytes()).to_le_bytes());
     StdRng::from_seed(key)
 }
 
-/// Fowler–Noll–Vo hash, 64 bits: tells purposes apart, the same on every machine.
-fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+/// Fowler–Noll–Vo hash, 64 bits: tells purposes and data apart, the same on every machine.
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 

@@ -1,20 +1,23 @@
 //! The loop: draw a batch, let the algorithm do a round, tell the observers.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use burn::module::Module;
 use graybox_model::{MlpConfig, MlpPolicy, Policy};
-use graybox_oracle::{Budget, Metered, Oracle, Outcome, Queries, Rows};
+use graybox_oracle::{Budget, Metered, Oracle, Outcome, Queries, Record, RowError, Rows};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::algorithm::{PolicyFactory, TrainedSurrogate};
+use crate::checkpoint::Checkpoint;
 use crate::error::at_least_one;
 use crate::snapshot::Snapshot;
 use crate::{
-    Algorithm, AlgorithmConfig, Calls, ConfigError, Dataset, Diagnosis, Evidence, Facts, History,
-    LearningRate, Observer, Probe, Problem, Progress, SnapshotError, Stop, Student, TrainError,
-    bridge, diagnose, seed,
+    Algorithm, AlgorithmConfig, Calls, ConfigError, Dataset, Diagnosis, Evidence, Facts,
+    FailureLimit, History, LearningRate, Observer, Probe, Problem, Progress, SnapshotError, Stop,
+    Student, TrainError, bridge, diagnose, seed,
 };
 
 /// How a policy is trained. Everything here can stand in a config file.
@@ -37,6 +40,8 @@ pub struct TrainConfig {
     /// How often the held-out rows are scored during the run, beside before and after. A score calls the
     /// oracle once per held-out row; these calls are counted apart and not charged.
     pub scores: u64,
+    /// When the run gives up on an oracle that fails.
+    pub failures: FailureLimit,
 }
 
 impl Default for TrainConfig {
@@ -49,6 +54,7 @@ impl Default for TrainConfig {
             learning_rate: LearningRate::default(),
             algorithm: AlgorithmConfig::default(),
             scores: 0,
+            failures: FailureLimit::default(),
         }
     }
 }
@@ -64,6 +70,7 @@ impl TrainConfig {
         }
         at_least_one("batch", self.rows_per_round())?;
         self.learning_rate.check("learning_rate")?;
+        self.failures.check()?;
         if let Err(error) = self.policy.check() {
             return Err(ConfigError::new(
                 "policy",
@@ -88,6 +95,10 @@ pub enum Ending {
     BudgetSpent,
     /// Somebody asked it to stop.
     Stopped,
+    /// Too many calls failed: see [`FailureLimit`].
+    OracleFails,
+    /// Nobody is left who could be asked, or the answers have yet to be told.
+    OracleGone,
 }
 
 /// What a run came to.
@@ -95,6 +106,8 @@ pub enum Ending {
 pub struct RunReport {
     /// Why it ended.
     pub ending: Ending,
+    /// The same in words, where there is more to say.
+    pub reason: Option<String>,
     /// Rounds done.
     pub rounds: u64,
     /// Calls charged.
@@ -103,6 +116,12 @@ pub struct RunReport {
     pub failed_calls: u64,
     /// Rows evaluated for scores, not charged.
     pub scoring_calls: u64,
+    /// Rows of both kinds that the oracle was given by this run, in this process or an earlier one.
+    pub paid_calls: u64,
+    /// Rows of both kinds that the oracle was spared, since the ledger knew the same row from another call.
+    pub duplicate_calls: u64,
+    /// Rows of both kinds that were paid for before the run was broken off, and came from the ledger now.
+    pub replayed_calls: u64,
     /// Mean true loss on the held-out rows before training, where there are any.
     pub true_loss_before: Option<f64>,
     /// The same after it.
@@ -132,10 +151,14 @@ pub struct Trainer<P: Policy> {
     scored: u64,
     loss_before: Option<f64>,
     last_score: Option<Score>,
+    /// Whether the budget was spent when the state was saved.
+    finished: bool,
     history: History,
     calls: Calls,
     /// What observers were told already.
     diagnosed: Vec<Diagnosis>,
+    record: Option<Box<dyn Record>>,
+    checkpoint: Option<Checkpoint>,
 }
 
 /// The policy's actions on the held-out rows and what came of them.
@@ -213,9 +236,12 @@ impl<P: Policy> Trainer<P> {
             scored: 0,
             loss_before: None,
             last_score: None,
+            finished: false,
             history: History::default(),
             calls: Calls::default(),
             diagnosed: Vec::new(),
+            record: None,
+            checkpoint: None,
         })
     }
 
@@ -241,51 +267,152 @@ impl<P: Policy> Trainer<P> {
         self
     }
 
-    /// Trains until the budget is spent or somebody stops it.
+    /// Keeps every answer in a record, such as the oracle crate's `Ledger`, and takes from it what is already
+    /// known: a run that was broken off and is started again pays for nothing twice.
+    #[must_use]
+    pub fn with_record(mut self, record: impl Record + 'static) -> Self {
+        self.record = Some(Box::new(record));
+        self
+    }
+
+    /// Saves the state of the run to this file every so often and at its end, and goes on from there if the
+    /// file is the state of the same run. Together with a record a run can thus be killed at any moment and
+    /// started again: it ends with the same bits as if it had never been touched.
+    #[must_use]
+    pub fn with_checkpoint(mut self, path: impl AsRef<Path>, every: Duration) -> Self {
+        self.checkpoint = Some(Checkpoint::new(path.as_ref().to_path_buf(), every));
+        self
+    }
+
+    /// Trains until the budget is spent, somebody stops it, or the oracle is lost.
     ///
     /// # Errors
-    /// If a round fails; what was learned until then is still in [`policy`](Self::policy).
+    /// If a round fails; what was learned until then is still in [`policy`](Self::policy). If the record or
+    /// the checkpoint cannot be read or written, or is of another run.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<RunReport, TrainError> {
         let start = Instant::now();
+        self.take_up()?;
         if self.round == 0 {
-            self.loss_before = self.score();
+            self.loss_before = self.score()?;
             self.tell(self.line(None, self.loss_before), observer);
         }
-        let ending = loop {
-            if self.stop.is_set() {
-                break Ending::Stopped;
-            }
-            let Some(index) = self.draw() else {
-                self.finish(observer)?;
-                break Ending::BudgetSpent;
-            };
-            let before = self.metered.calls();
-            self.round(index, observer)?;
-            let half = self.config.calls.div_ceil(2);
-            if before < half && self.metered.calls() >= half {
-                self.diagnose(observer);
-            }
+        let (ending, reason) = self.train(observer)?;
+        let loss_after = match ending {
+            Ending::OracleGone => None,
+            _ => self.score()?,
         };
-        let loss_after = self.score();
         self.tell(self.line(None, loss_after), observer);
         let diagnoses = self.diagnose(observer);
+        let meter = self.metered.meter();
         Ok(RunReport {
             ending,
+            reason,
             rounds: self.round,
-            oracle_calls: self.metered.calls(),
-            failed_calls: self.metered.failed(),
-            scoring_calls: self.metered.scored(),
+            oracle_calls: meter.calls,
+            failed_calls: meter.failed,
+            scoring_calls: meter.scored,
+            paid_calls: meter.paid,
+            duplicate_calls: meter.duplicates,
+            replayed_calls: self.metered.replayed(),
             true_loss_before: self.loss_before,
             true_loss_after: loss_after,
             wall_s: start.elapsed().as_secs_f64(),
-            oracle_s: self.metered.seconds(),
+            oracle_s: meter.seconds,
             diagnoses,
         })
+    }
+
+    /// Begins the run in its record, and goes on from its checkpoint.
+    fn take_up(&mut self) -> Result<(), TrainError> {
+        let key = self.key();
+        if let Some(record) = self.record.take() {
+            self.metered.keep_in(record, &key)?;
+        }
+        if self.round == 0
+            && let Some(checkpoint) = &self.checkpoint
+            && let Some(snapshot) = checkpoint.read(&key)?
+        {
+            self.resume(&snapshot)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that decides which rows are asked: two runs of the same key are the same run.
+    fn key(&self) -> String {
+        let print = |data: &Dataset| {
+            let values = data.x().as_slice().iter().chain(data.target().as_slice());
+            let bytes: Vec<u8> = values
+                .flat_map(|value| value.to_bits().to_le_bytes())
+                .collect();
+            format!("{} rows {:016x}", data.len(), seed::fnv1a(&bytes))
+        };
+        let key = serde_json::json!({
+            "algorithm": self.algorithm.facts().name,
+            "config": self.config,
+            "parameters": Module::num_params(self.student.policy()),
+            "data": print(self.problem.data().host()),
+            "held_out": self.held_out.as_ref().map(print),
+        });
+        key.to_string()
+    }
+
+    fn train(
+        &mut self,
+        observer: &mut dyn Observer,
+    ) -> Result<(Ending, Option<String>), TrainError> {
+        while !self.finished {
+            if let Some(error) = self.metered.unanswered() {
+                // What the round made of the rows it did get is no state to go on from.
+                return Ok(match error {
+                    RowError::Cancelled => (Ending::Stopped, None),
+                    error => (Ending::OracleGone, Some(error.to_string())),
+                });
+            }
+            if self.stop.is_set() {
+                self.save(true)?;
+                return Ok((Ending::Stopped, None));
+            }
+            if let Some(reason) = self.config.failures.exceeded(&self.history.lines) {
+                self.save(true)?;
+                return Ok((Ending::OracleFails, Some(reason)));
+            }
+            self.save(false)?;
+            match self.draw() {
+                Some(index) => {
+                    let before = self.metered.calls();
+                    self.round(index, observer)?;
+                    let half = self.config.calls.div_ceil(2);
+                    if before < half && self.metered.calls() >= half {
+                        self.diagnose(observer);
+                    }
+                }
+                None => {
+                    self.metered.begin_round(self.round);
+                    self.finish(observer)?;
+                    self.finished = self.metered.unanswered().is_none();
+                }
+            }
+        }
+        self.save(true)?;
+        Ok((Ending::BudgetSpent, None))
+    }
+
+    /// Writes the checkpoint, if there is one and it is time to.
+    fn save(&mut self, now: bool) -> Result<(), TrainError> {
+        let due = |checkpoint: &Checkpoint| now || checkpoint.is_due();
+        if self.round > 0 && self.checkpoint.as_ref().is_some_and(due) {
+            let (snapshot, key) = (self.snapshot()?, self.key());
+            if let Some(checkpoint) = &mut self.checkpoint {
+                checkpoint.write(snapshot, &key)?;
+            }
+        }
+        Ok(())
     }
 
     fn round(&mut self, index: Vec<usize>, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let batch = self.problem.data().batch(index);
         let mut rng = seed::stream(self.config.seed, "round", self.round);
+        self.metered.begin_round(self.round);
         let mut probe = Probe {
             metered: &mut self.metered,
             calls: &mut self.calls,
@@ -304,7 +431,7 @@ impl<P: Policy> Trainer<P> {
         let due = self.metered.calls() * (self.config.scores + 1) / self.config.calls;
         let held_out = if due > self.scored && due <= self.config.scores {
             self.scored = due;
-            self.score()
+            self.score()?
         } else {
             None
         };
@@ -390,18 +517,21 @@ impl<P: Policy> Trainer<P> {
     }
 
     /// Mean true loss on the held-out rows; none if there are none or every call failed.
-    fn score(&mut self) -> Option<f64> {
-        let data = self.held_out.as_ref()?;
+    fn score(&mut self) -> Result<Option<f64>, TrainError> {
+        let Some(data) = self.held_out.as_ref() else {
+            return Ok(None);
+        };
         let x = bridge::upload(data.x(), self.problem.device());
         let u = bridge::download(self.student.act(x));
         let queries = Queries::new(data.x(), &u).expect("one action per context");
-        let outcomes = self.metered.score(queries);
+        let outcomes = self.metered.score(queries)?;
         let objective = self.problem.objective();
         let losses: Vec<f64> = (outcomes.iter().zip(data.target().iter()))
             .filter_map(|(y, target)| Some(objective.value(y.as_ref().ok()?, target)))
             .collect();
         self.last_score = Some(Score { u, outcomes });
-        (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        Ok((!losses.is_empty()).then_some(mean))
     }
 
     fn line(&self, loss: Option<f64>, held_out: Option<f64>) -> Progress {
@@ -474,9 +604,16 @@ impl<P: Policy> Trainer<P> {
         let mut snapshot = Snapshot::new();
         snapshot.put(
             "trainer",
-            &(self.round, self.drawn, self.scored, self.loss_before),
+            &(
+                self.round,
+                self.drawn,
+                self.scored,
+                self.loss_before,
+                self.finished,
+            ),
         )?;
         snapshot.put("meter", &self.metered.meter())?;
+        snapshot.put("history", &self.history.lines)?;
         self.student.save("student", &mut snapshot)?;
         self.algorithm.save(&mut snapshot)?;
         Ok(snapshot)
@@ -487,8 +624,15 @@ impl<P: Policy> Trainer<P> {
     /// # Errors
     /// If the snapshot is of another configuration.
     pub fn resume(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        (self.round, self.drawn, self.scored, self.loss_before) = snapshot.get("trainer")?;
+        (
+            self.round,
+            self.drawn,
+            self.scored,
+            self.loss_before,
+            self.finished,
+        ) = snapshot.get("trainer")?;
         self.metered.resume(snapshot.get("meter")?);
+        self.history.lines = snapshot.get("history")?;
         self.student.load("student", snapshot)?;
         self.algorithm.load(snapshot)
     }
