@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
         Ending::Stopped => Done::Interrupted,
         Ending::BudgetSpent => Done::Finished,
         Ending::OracleFails | Ending::OracleGone => {
-            let reason = report.reason.unwrap_or_default();
+            let reason = ended.reason.unwrap_or_default();
             return Err(Failure::oracle(anyhow!(
                 "{reason}; what was learned before that is saved"
             )));

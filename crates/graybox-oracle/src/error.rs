@@ -1,9 +1,12 @@
 //! Reasons, one per thing a caller could do about it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::RecordError;
 
 /// Why one row has no outcome. The other rows of the batch are not affected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RowError {
     /// The pair (x, u) lies outside the oracle's domain.
     #[error("the oracle is not defined at this context and action")]

@@ -471,7 +471,10 @@ fn create(db: &Connection, oracle: &Description) -> rusqlite::Result<()> {
             } else {
                 name
             };
-            columns += &format!(", json_extract({letter}, '$[{dim}]') AS \"{name}\"");
+            columns.extend([
+                format!(", json_extract({letter}, '$[{dim}]')"),
+                format!(" AS \"{name}\""),
+            ]);
         }
     }
     db.execute_batch(&format!(
@@ -587,30 +590,30 @@ mod tests {
         fn open(&self) -> Ledger {
             Ledger::open(self.path(), &described()).unwrap()
         }
+    }
 
-        /// An oracle that fails below zero, behind this ledger.
-        fn metered(&self, ledger: Ledger, run: &str) -> Metered {
-            let oracle = FnOracle::new(DIMS, |x, u| {
-                if u[0] < 0.0 {
-                    Err(RowError::Failed("no root".into()))
-                } else {
-                    Ok([u[0] - x[0]])
-                }
-            });
-            let metered = Metered::new(oracle, Budget::new(100).unwrap());
-            metered.with_record(ledger, run).unwrap()
-        }
+    /// An oracle that fails below zero, behind this ledger.
+    fn metered(ledger: Ledger, run: &str) -> Metered {
+        let oracle = FnOracle::new(DIMS, |x, u| {
+            if u[0] < 0.0 {
+                Err(RowError::Failed("no root".into()))
+            } else {
+                Ok([u[0] - x[0]])
+            }
+        });
+        let plain = Metered::new(oracle, Budget::new(100).unwrap());
+        plain.with_record(ledger, run).unwrap()
     }
 
     #[test]
     fn a_broken_run_is_replayed_and_charged_but_not_paid_again() {
         let bench = Bench::new();
         let u = [1.0 / 3.0, -1.0, 0.1];
-        let mut first = bench.metered(bench.open(), "a");
+        let mut first = metered(bench.open(), "a");
         let outcomes = ask(&mut first, &u);
         drop(first);
 
-        let mut again = bench.metered(bench.open(), "a");
+        let mut again = metered(bench.open(), "a");
         assert_eq!(ask(&mut again, &u), outcomes);
         assert_eq!(ask(&mut again, &[0.7]), [Ok(vec![0.7 - 0.5])]);
         let meter = again.meter();
@@ -622,8 +625,8 @@ mod tests {
     #[test]
     fn the_same_row_is_free_for_another_run_and_within_a_batch() {
         let bench = Bench::new();
-        ask(&mut bench.metered(bench.open(), "a"), &[0.1, -1.0]);
-        let mut other = bench.metered(bench.open(), "b");
+        ask(&mut metered(bench.open(), "a"), &[0.1, -1.0]);
+        let mut other = metered(bench.open(), "b");
         ask(&mut other, &[0.9, 0.1, 0.9, -1.0]);
         let meter = other.meter();
         assert_eq!((meter.calls, meter.duplicates, meter.paid), (4, 3, 1));
@@ -659,24 +662,24 @@ mod tests {
         let mut hung = hung.with_record(bench.open(), "a").unwrap();
         assert_eq!(ask(&mut hung, &[0.7]), [Err(RowError::TimedOut)]);
         drop(hung);
-        let mut again = bench.metered(bench.open(), "a");
+        let mut again = metered(bench.open(), "a");
         assert_eq!(ask(&mut again, &[0.7]), [Err(RowError::TimedOut)]);
         drop(again);
-        let mut other = bench.metered(bench.open(), "b");
+        let mut other = metered(bench.open(), "b");
         assert_eq!(ask(&mut other, &[0.7]), [Ok(vec![0.7 - 0.5])]);
     }
 
     #[test]
     fn a_run_that_goes_another_way_keeps_what_it_paid_for() {
         let bench = Bench::new();
-        ask(&mut bench.metered(bench.open(), "a"), &[0.1, 0.2, 0.3]);
-        let mut other_way = bench.metered(bench.open(), "a");
+        ask(&mut metered(bench.open(), "a"), &[0.1, 0.2, 0.3]);
+        let mut other_way = metered(bench.open(), "a");
         ask(&mut other_way, &[0.1, 0.9, 0.3]);
         assert_eq!(other_way.replayed(), 1);
         // 0.3 was paid for when the run still went the old way.
         assert_eq!(other_way.meter().duplicates, 1);
         drop(other_way);
-        let mut again = bench.metered(bench.open(), "a");
+        let mut again = metered(bench.open(), "a");
         ask(&mut again, &[0.1, 0.9]);
         assert_eq!(again.replayed(), 2);
         assert_eq!(bench.open().len().unwrap(), 4);
@@ -686,7 +689,7 @@ mod tests {
     fn what_is_learned_from_is_read_back_bit_for_bit() {
         let bench = Bench::new();
         let u = [0.1 + 0.2, f64::MIN_POSITIVE, 5e-324, 1.0 / 3.0];
-        let mut metered = bench.metered(bench.open(), "a");
+        let mut metered = metered(bench.open(), "a");
         ask(&mut metered, &u);
         ask(&mut metered, &[-1.0]);
         let held_out = column(&[0.25]);
@@ -741,7 +744,7 @@ mod tests {
     #[test]
     fn two_runs_do_not_share_a_ledger_at_once() {
         let bench = Bench::new();
-        let first = bench.metered(bench.open(), "a");
+        let first = metered(bench.open(), "a");
         let mut second = bench.open();
         let message = second.begin("b").unwrap_err().to_string();
         assert!(message.contains("is in use by another run"), "{message}");
@@ -752,7 +755,7 @@ mod tests {
     #[test]
     fn any_tool_can_read_the_numbers_by_their_names() {
         let bench = Bench::new();
-        let mut metered = bench.metered(bench.open(), "a");
+        let mut metered = metered(bench.open(), "a");
         metered.begin_round(7);
         ask(&mut metered, &[0.75, -1.0]);
         let db = Connection::open(bench.path()).unwrap();

@@ -175,20 +175,17 @@ impl Metered {
             purpose,
         };
         self.meter.position += queries.len() as u64;
-        let outcomes = match self.record.take() {
-            Some(mut record) => {
-                let outcomes = self.recall_or_ask(&mut *record, &asking);
-                self.record = Some(record);
-                outcomes?
-            }
-            None => {
-                let start = Instant::now();
-                let outcomes = ask(&*self.oracle, queries);
-                let seconds = start.elapsed().as_secs_f64();
-                let paid = outcomes.iter().filter(is_paid).count() as u64;
-                self.count(paid, seconds, purpose);
-                outcomes
-            }
+        let outcomes = if let Some(mut record) = self.record.take() {
+            let outcomes = self.recall_or_ask(&mut *record, &asking);
+            self.record = Some(record);
+            outcomes?
+        } else {
+            let start = Instant::now();
+            let outcomes = ask(&*self.oracle, queries);
+            let seconds = start.elapsed().as_secs_f64();
+            let paid = outcomes.iter().filter(is_paid).count() as u64;
+            self.count(paid, seconds, purpose);
+            outcomes
         };
         let free = |outcome: &Outcome| outcome.clone().err().filter(RowError::is_free);
         if let Some(error) = outcomes.iter().find_map(free) {

@@ -377,20 +377,17 @@ impl<P: Policy> Trainer<P> {
                 return Ok((Ending::OracleFails, Some(reason)));
             }
             self.save(false)?;
-            match self.draw() {
-                Some(index) => {
-                    let before = self.metered.calls();
-                    self.round(index, observer)?;
-                    let half = self.config.calls.div_ceil(2);
-                    if before < half && self.metered.calls() >= half {
-                        self.diagnose(observer);
-                    }
+            if let Some(index) = self.draw() {
+                let before = self.metered.calls();
+                self.round(index, observer)?;
+                let half = self.config.calls.div_ceil(2);
+                if before < half && self.metered.calls() >= half {
+                    self.diagnose(observer);
                 }
-                None => {
-                    self.metered.begin_round(self.round);
-                    self.finish(observer)?;
-                    self.finished = self.metered.unanswered().is_none();
-                }
+            } else {
+                self.metered.begin_round(self.round);
+                self.finish(observer)?;
+                self.finished = self.metered.unanswered().is_none();
             }
         }
         self.save(true)?;
@@ -614,6 +611,7 @@ impl<P: Policy> Trainer<P> {
         )?;
         snapshot.put("meter", &self.metered.meter())?;
         snapshot.put("history", &self.history.lines)?;
+        snapshot.put("calls", &self.calls)?;
         self.student.save("student", &mut snapshot)?;
         self.algorithm.save(&mut snapshot)?;
         Ok(snapshot)
@@ -633,6 +631,7 @@ impl<P: Policy> Trainer<P> {
         ) = snapshot.get("trainer")?;
         self.metered.resume(snapshot.get("meter")?);
         self.history.lines = snapshot.get("history")?;
+        self.calls = snapshot.get("calls")?;
         self.student.load("student", snapshot)?;
         self.algorithm.load(snapshot)
     }

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use graybox_oracle::{Outcome, Queries};
+use serde::{Deserialize, Serialize};
 
 /// One call and what came of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// The context.
     pub x: Vec<f64>,
@@ -19,7 +20,7 @@ pub struct Call {
 const KEPT: usize = 4_096;
 
 /// The latest 4,096 charged calls, oldest first.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Calls {
     kept: VecDeque<Call>,
 }
