@@ -67,6 +67,7 @@ pub(crate) enum Command {
     Evaluate(Evaluate),
     Export(Export),
     Report(Report),
+    Serve(Serve),
     /// Race the algorithms on tasks with known truth, at equal oracle calls
     #[command(
         after_help = "Example:\n  graybox race asker --algorithm all --calls 1000 --seeds 1,2,3"
@@ -287,6 +288,27 @@ pub(crate) struct Report {
     /// Where to write; report.html in the first folder if left out
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// Serve a trained policy over HTTP
+///
+/// As a UM-Bridge 1.0 model called `policy`, whose one input is the context and whose one output is the action, and
+/// at /predict for plain JSON, in and out as `graybox predict` has it. Ends with Ctrl-C.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  graybox serve run --port 4242
+  curl -d '[[25.0, -2.0]]' http://127.0.0.1:4242/predict")]
+pub(crate) struct Serve {
+    /// Folder of a trained run
+    pub(crate) run: PathBuf,
+    /// Where to listen; 0 for any port that is free
+    #[arg(long, default_value_t = 4242)]
+    pub(crate) port: u16,
+    /// Address to listen at; there is no password, so think before letting other machines in
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) bind: String,
+    #[command(flatten)]
+    pub(crate) device: OnDevice,
 }
 
 #[cfg(test)]

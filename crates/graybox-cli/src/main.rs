@@ -16,6 +16,7 @@ mod report;
 mod run_file;
 mod run_folder;
 mod scored;
+mod serve;
 mod table;
 mod train;
 
@@ -45,6 +46,7 @@ fn run(cli: Cli) -> Result<Done, Failure> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Race(args) => {
             args.run(&["race"]).or_usage()?;
             Ok(Done::Finished)
