@@ -269,3 +269,47 @@ fn ctrl_c_ends_a_run_with_everything_saved() {
     assert!(number(&summary, "oracle_calls") < 1e6);
     assert!(out.join("policy.safetensors").exists());
 }
+
+#[test]
+fn methods_are_compared_at_the_same_number_of_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("comparison");
+    let output = run(example("compare_methods")
+        .args([
+            "--calls",
+            "200",
+            "--methods",
+            "spsa,open_es,joint_literal",
+            "--out",
+        ])
+        .arg(&out));
+    succeeds(&output);
+    let table = String::from_utf8_lossy(&output.stdout);
+    let summaries = json(&out.join("summary.json"));
+    let summaries = summaries.as_array().unwrap();
+    assert_eq!(summaries.len(), 3);
+    for (summary, name) in summaries.iter().zip(["spsa", "open_es", "joint_literal"]) {
+        assert_eq!(summary["algorithm"], name);
+        assert!(table.contains(name), "{table}");
+        // At most a row's calls are left over.
+        let spent = number(summary, "oracle_calls");
+        assert!(spent <= 200.0 && spent > 200.0 - 16.0, "{summary}");
+        assert!(number(summary, "true_loss_after") > 0.0);
+        assert!(number(summary, "white_box_loss") > 0.0);
+    }
+    assert!(out.join("comparison.svg").exists());
+}
+
+#[test]
+fn an_unknown_method_or_task_is_named_with_those_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("none");
+    let mut command = example("compare_methods");
+    fails(
+        command.args(["--methods", "spsaa"]),
+        &out,
+        "finite_difference, spsa",
+    );
+    let mut command = example("compare_methods");
+    fails(command.args(["--task", "none"]), &out, "asker");
+}

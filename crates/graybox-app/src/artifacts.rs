@@ -94,7 +94,11 @@ impl fmt::Display for Summary {
             )?;
         }
         let (calls, failed) = (self.oracle_calls, self.failed_calls);
-        write!(f, "oracle calls         {calls} ({failed} failed)")?;
+        writeln!(f, "oracle calls         {calls} ({failed} failed)")?;
+        let facts = &self.facts;
+        writeln!(f, "calls per row        {}", facts.calls_per_row)?;
+        writeln!(f, "steps follow         {}", facts.estimates)?;
+        write!(f, "biased by            {}", facts.bias)?;
         for diagnosis in &self.diagnoses {
             write!(f, "\nstuck                {diagnosis}")?;
         }

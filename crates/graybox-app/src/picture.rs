@@ -59,6 +59,9 @@ pub fn learning_curves(path: &Path, title: &str, curves: &[Curve]) -> Result<()>
     let low = 10f64.powf(low.log10().floor());
     let high = 10f64.powf(high.log10().ceil()).max(10.0 * low);
 
+    // A long legend stands beside the curves, not on them.
+    let room = if curves.len() > 4 { calls / 3 } else { 0 };
+
     let root = SVGBackend::new(path, (760, 460)).into_drawing_area();
     let failed = |error: &dyn std::fmt::Display| anyhow!("cannot draw {}: {error}", path.display());
     root.fill(&WHITE).map_err(|e| failed(&e))?;
@@ -67,7 +70,7 @@ pub fn learning_curves(path: &Path, title: &str, curves: &[Curve]) -> Result<()>
         .margin(14)
         .x_label_area_size(42)
         .y_label_area_size(64)
-        .build_cartesian_2d(0u64..calls, (low..high).log_scale())
+        .build_cartesian_2d(0u64..calls + room, (low..high).log_scale())
         .map_err(|e| failed(&e))?;
     chart
         .configure_mesh()
@@ -80,14 +83,22 @@ pub fn learning_curves(path: &Path, title: &str, curves: &[Curve]) -> Result<()>
         .bold_line_style(BLACK.mix(0.12))
         .draw()
         .map_err(|e| failed(&e))?;
-    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
-        let points = curve.points.iter().filter(|(_, loss)| *loss > 0.0);
-        let line = LineSeries::new(points.copied(), colour.stroke_width(2));
-        chart
-            .draw_series(line)
+    for (idx, curve) in curves.iter().enumerate() {
+        let style = COLOURS[idx % COLOURS.len()].stroke_width(2);
+        let points = curve.points.iter().filter(|(_, loss)| *loss > 0.0).copied();
+        // A colour that comes again is dashed.
+        let (drawn, key) = if idx < COLOURS.len() {
+            (chart.draw_series(LineSeries::new(points, style)), 18)
+        } else {
+            (
+                chart.draw_series(DashedLineSeries::new(points, 5, 4, style)),
+                7,
+            )
+        };
+        drawn
             .map_err(|e| failed(&e))?
             .label(&curve.name)
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + key, y)], style));
     }
     chart
         .configure_series_labels()

@@ -205,9 +205,9 @@ impl AlgorithmConfig {
     pub fn batch(&self) -> usize {
         match self {
             Self::Anchored(_) | Self::Joint(_) => 16,
-            Self::FiniteDifference(_) | Self::Spsa(_) | Self::Reinforce(_) => 2,
+            Self::FiniteDifference(_) | Self::Spsa(_) => 2,
             Self::WeightReinforce(_) => 4,
-            Self::Pgpe(_) | Self::OpenEs(_) => 1,
+            Self::Reinforce(_) | Self::Pgpe(_) | Self::OpenEs(_) => 1,
             // It learns nothing before its calls are spent.
             Self::TwoStage(_) => 64,
         }

@@ -47,7 +47,7 @@ impl Default for PgpeConfig {
             sigma: 0.05,
             sigma_rate: 0.1,
             speed: LearningRate {
-                initial: 0.05,
+                initial: 0.09,
                 floor: 0.0,
             },
             momentum: 0.9,
