@@ -33,7 +33,11 @@ mod record;
 mod rows;
 #[cfg(unix)]
 mod sample;
-#[cfg(unix)]
+#[cfg(any(unix, feature = "umbridge"))]
+mod seconds;
+#[cfg(feature = "umbridge")]
+mod umbridge;
+#[cfg(any(unix, feature = "umbridge"))]
 mod wire;
 
 pub use closure::{FnOracle, IntoOutcome};
@@ -49,3 +53,7 @@ pub use record::{Asking, Purpose, Recall, Record, RecordError};
 pub use rows::{Queries, Rows};
 #[cfg(unix)]
 pub use sample::{Sample, SampleError};
+#[cfg(feature = "umbridge")]
+pub use umbridge::{
+    ConnectError, Model, ServeConfig, ServeError, UmBridgeConfig, UmBridgeOracle, UmBridgeServer,
+};

@@ -20,7 +20,7 @@ pub(crate) use child::Program;
 pub use error::{SpawnError, StartError};
 use pool::Pool;
 
-use crate::{Answer, Description, Dims, Oracle, Outcome, Queries};
+use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, seconds};
 
 /// Which program to run, how often, and how long to wait for it.
 ///
@@ -230,20 +230,5 @@ impl Oracle for ProcessOracle {
     fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         pool.evaluate(queries, tell);
-    }
-}
-
-/// Durations as seconds, whole or not.
-mod seconds {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(time.as_secs_f64())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        Duration::try_from_secs_f64(f64::deserialize(from)?).map_err(D::Error::custom)
     }
 }

@@ -181,7 +181,7 @@ fn not_rows_but(item: &str) -> String {
 }
 
 /// What an error says: its text if it is a string, otherwise its JSON, in either case not all of a novel.
-fn text(error: &RawValue) -> String {
+pub(crate) fn text(error: &RawValue) -> String {
     let said = serde_json::from_str(error.get()).unwrap_or_else(|_| error.get().to_owned());
     excerpt(said.trim().as_bytes(), 500)
 }
@@ -265,12 +265,12 @@ fn read_plain_rows(y: &RawValue, n: usize, d_y: usize) -> Option<Vec<Outcome>> {
 }
 
 /// A list of which only the expected number of items is stored.
-struct Capped<T> {
-    kept: Vec<T>,
-    found: usize,
+pub(crate) struct Capped<T> {
+    pub(crate) kept: Vec<T>,
+    pub(crate) found: usize,
 }
 
-fn read_capped<'a, T: Deserialize<'a>>(
+pub(crate) fn read_capped<'a, T: Deserialize<'a>>(
     list: &'a RawValue,
     n: usize,
 ) -> serde_json::Result<Capped<T>> {

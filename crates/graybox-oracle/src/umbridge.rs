@@ -1,0 +1,17 @@
+//! UM-Bridge: models behind HTTP, as the field of uncertainty quantification runs them on clusters.
+//!
+//! [`UmBridgeOracle`] asks the models of others, [`UmBridgeServer`] offers a closure, an oracle or a policy to
+//! the clients of others. Protocol 1.0, and 0.9 as a client: JSON over HTTP/1.1, one row a request, so that many
+//! rows at a time are many connections. There is no batch, no authentication and no encryption in it; a proxy in
+//! front adds the last two.
+//!
+//! `client` is the oracle, `wire` what goes over the connections, `server` the other side.
+//!
+//! Source: Seelinger et al., UM-Bridge: Uncertainty quantification and modeling bridge, JOSS 8(83), 2023.
+
+mod client;
+mod server;
+mod wire;
+
+pub use client::{ConnectError, UmBridgeConfig, UmBridgeOracle};
+pub use server::{Model, ServeConfig, ServeError, UmBridgeServer};

@@ -1,0 +1,398 @@
+//! Functions as UM-Bridge models.
+
+use std::fmt::Display;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::metered::{check, not_finite};
+use crate::{Oracle, Queries, RowError, Rows};
+
+/// A function under a name: lists of numbers in, lists of numbers out.
+#[derive(Clone)]
+pub struct Model {
+    name: String,
+    input_sizes: Vec<usize>,
+    output_sizes: Vec<usize>,
+    evaluate: Arc<Evaluate>,
+}
+
+type Evaluate = dyn Fn(&[Vec<f64>]) -> Result<Vec<Vec<f64>>, String> + Send + Sync;
+
+impl Model {
+    /// A closure from lists of the input sizes to lists of the output sizes.
+    pub fn new<E: Display>(
+        name: impl Into<String>,
+        input_sizes: impl Into<Vec<usize>>,
+        output_sizes: impl Into<Vec<usize>>,
+        evaluate: impl Fn(&[Vec<f64>]) -> Result<Vec<Vec<f64>>, E> + Send + Sync + 'static,
+    ) -> Self {
+        let evaluate =
+            move |input: &[Vec<f64>]| evaluate(input).map_err(|reason| reason.to_string());
+        Self {
+            name: name.into(),
+            input_sizes: input_sizes.into(),
+            output_sizes: output_sizes.into(),
+            evaluate: Arc::new(evaluate),
+        }
+    }
+
+    /// A closure from `d_in` numbers to `d_out`, such as a trained policy from a context to an action.
+    pub fn from_fn<E: Display>(
+        name: impl Into<String>,
+        d_in: usize,
+        d_out: usize,
+        evaluate: impl Fn(&[f64]) -> Result<Vec<f64>, E> + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(name, [d_in], [d_out], move |input| {
+            evaluate(&input[0]).map(|output| vec![output])
+        })
+    }
+
+    /// An oracle: the context and the action are its two inputs, the outcome its one output.
+    pub fn from_oracle(name: impl Into<String>, oracle: impl Oracle + 'static) -> Self {
+        let dims = oracle.dims();
+        Self::new(name, [dims.x, dims.u], [dims.y], move |input| {
+            let one = |values: &[f64]| {
+                let mut rows = Rows::with_capacity(values.len(), 1);
+                rows.push(values)
+                    .expect("a row as wide as the matrix made for it");
+                rows
+            };
+            let (x, u) = (one(&input[0]), one(&input[1]));
+            let queries = Queries::new(&x, &u).expect("one context and one action");
+            let missing = RowError::Malformed("the oracle gave no answer".into());
+            let mut outcome = oracle.evaluate(queries).pop().unwrap_or(Err(missing));
+            check(&mut outcome, dims.y);
+            outcome.map(|y| vec![y])
+        })
+    }
+}
+
+/// Where models are served, and how many calls at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// The address to listen on. By default it is port 4242 of this machine alone: the protocol knows no
+    /// passwords, so whoever reaches the port can call the model. Port 0 takes any that is free.
+    pub address: SocketAddr,
+    /// Calls that run at once; more wait.
+    pub workers: usize,
+    /// The largest request that is read, in bytes.
+    pub max_request: usize,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self {
+            address: (Ipv4Addr::LOCALHOST, 4242).into(),
+            workers: thread::available_parallelism().map_or(1, Into::into),
+            max_request: 4 << 20,
+        }
+    }
+}
+
+/// Why models cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}; another program may have the port, and port 0 takes any that is free"
+    )]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// No model, or two of one name.
+    #[error("the models cannot be served: {0}")]
+    Models(String),
+    /// The server could not be started.
+    #[error("the server could not be started: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A running server. Dropping it ends it, after the calls that are being answered.
+///
+/// ```
+/// use graybox_oracle::{Dims, FnOracle, Model, ServeConfig, UmBridgeConfig, UmBridgeOracle, UmBridgeServer};
+/// use graybox_oracle::{Oracle, Queries, Rows};
+///
+/// let lens = FnOracle::new(Dims::new(1, 1, 1), |x, u| [1.0 / (1.0 / u[0] - 1.0 / x[0])]);
+/// let config = ServeConfig { address: ([127, 0, 0, 1], 0).into(), ..ServeConfig::default() };
+/// let server = UmBridgeServer::start(vec![Model::from_oracle("lens", lens)], config)?;
+///
+/// let remote = UmBridgeConfig { model: "lens".into(), ..UmBridgeConfig::new([server.url()]) };
+/// let remote = UmBridgeOracle::connect(remote)?;
+/// let (x, u) = (Rows::from_vec(1, vec![4.0])?, Rows::from_vec(1, vec![2.0])?);
+/// assert_eq!(remote.evaluate(Queries::new(&x, &u)?), [Ok(vec![4.0])]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct UmBridgeServer {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl UmBridgeServer {
+    /// Serves these models on a thread of its own.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on, or the models' names do not tell them apart.
+    pub fn start(models: Vec<Model>, config: ServeConfig) -> Result<Self, ServeError> {
+        if models.is_empty() {
+            return Err(ServeError::Models("there are none".into()));
+        }
+        for (index, model) in models.iter().enumerate() {
+            if models[..index].iter().any(|other| other.name == model.name) {
+                let reason = format!("two are called `{}`", model.name);
+                return Err(ServeError::Models(reason));
+            }
+        }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(config.workers.max(1))
+            .enable_all()
+            .build()?;
+        let listener = runtime.block_on(TcpListener::bind(config.address));
+        let listener = listener.map_err(|source| ServeError::Address {
+            address: config.address,
+            source,
+        })?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("umbridge".into())
+            .spawn(move || serve(&runtime, listener, models, &config, stopped))?;
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address as clients take it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Serves until the process ends.
+    pub fn wait(mut self) {
+        if let Some(thread) = self.thread.take() {
+            // A panic in there has been reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for UmBridgeServer {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // It may have ended by itself.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(
+    runtime: &Runtime,
+    listener: TcpListener,
+    models: Vec<Model>,
+    config: &ServeConfig,
+    stopped: oneshot::Receiver<()>,
+) {
+    let served = Arc::new(Served {
+        models,
+        free: Semaphore::new(config.workers.max(1)),
+    });
+    let router = Router::new()
+        .route("/Info", get(info))
+        .route("/ModelInfo", post(model_info))
+        .route("/InputSizes", post(input_sizes))
+        .route("/OutputSizes", post(output_sizes))
+        .route("/Evaluate", post(evaluate))
+        .route("/Gradient", post(unsupported))
+        .route("/ApplyJacobian", post(unsupported))
+        .route("/ApplyHessian", post(unsupported))
+        .layer(DefaultBodyLimit::max(config.max_request))
+        .with_state(served);
+    runtime.block_on(async {
+        let server = axum::serve(listener, router);
+        tokio::select! {
+            _ = server.into_future() => {}
+            _ = stopped => {}
+        }
+    });
+}
+
+struct Served {
+    models: Vec<Model>,
+    free: Semaphore,
+}
+
+impl Served {
+    /// The model a request names.
+    fn model(&self, name: &str) -> Result<&Model, Refusal> {
+        let model = self.models.iter().find(|model| model.name == name);
+        model.ok_or_else(|| Refusal {
+            status: StatusCode::BAD_REQUEST,
+            kind: "ModelNotFound",
+            message: format!("there is no model `{name}` here"),
+        })
+    }
+}
+
+/// What a client may send. Other keys are passed over: clients add their own.
+#[derive(Deserialize)]
+struct Request {
+    name: String,
+    #[serde(default)]
+    input: Vec<Vec<f64>>,
+}
+
+impl Request {
+    fn read(body: &[u8]) -> Result<Self, Refusal> {
+        serde_json::from_slice(body)
+            .map_err(|error| invalid_input(format!("the request cannot be read: {error}")))
+    }
+}
+
+/// An error in the protocol's form.
+struct Refusal {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+}
+
+fn invalid_input(message: String) -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        kind: "InvalidInput",
+        message,
+    }
+}
+
+fn invalid_output(message: String) -> Refusal {
+    Refusal {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        kind: "InvalidOutput",
+        message,
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({"error": {"type": self.kind, "message": self.message}});
+        (self.status, Json(body)).into_response()
+    }
+}
+
+/// A body of JSON.
+struct Json(Value);
+
+impl IntoResponse for Json {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, "application/json")], self.0.to_string()).into_response()
+    }
+}
+
+type Reply = Result<Json, Refusal>;
+
+async fn info(State(served): State<Arc<Served>>) -> Json {
+    let names: Vec<&str> = served.models.iter().map(|model| &*model.name).collect();
+    Json(json!({"protocolVersion": 1.0, "models": names}))
+}
+
+async fn model_info(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
+    served.model(&Request::read(&body)?.name)?;
+    let mut support = Map::new();
+    for feature in ["Evaluate", "Gradient", "ApplyJacobian", "ApplyHessian"] {
+        support.insert(feature.into(), (feature == "Evaluate").into());
+    }
+    Ok(Json(json!({"support": support})))
+}
+
+async fn input_sizes(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
+    let request = Request::read(&body)?;
+    let model = served.model(&request.name)?;
+    Ok(Json(json!({"inputSizes": model.input_sizes})))
+}
+
+async fn output_sizes(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
+    let request = Request::read(&body)?;
+    let model = served.model(&request.name)?;
+    Ok(Json(json!({"outputSizes": model.output_sizes})))
+}
+
+async fn evaluate(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
+    let Request { name, input } = Request::read(&body)?;
+    let model = served.model(&name)?.clone();
+    check_input(&model, &input)?;
+    let _turn = served
+        .free
+        .acquire()
+        .await
+        .expect("the semaphore is never closed");
+    let evaluate = Arc::clone(&model.evaluate);
+    let called = tokio::task::spawn_blocking(move || evaluate(&input)).await;
+    let output = called.map_err(|_| invalid_output(format!("the model `{name}` panicked")))?;
+    let output = output.map_err(invalid_output)?;
+    check_output(&model, &output)?;
+    Ok(Json(json!({"output": output})))
+}
+
+async fn unsupported(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
+    served.model(&Request::read(&body)?.name)?;
+    Err(Refusal {
+        status: StatusCode::BAD_REQUEST,
+        kind: "UnsupportedFeature",
+        message: "this model can be evaluated and nothing else".into(),
+    })
+}
+
+fn check_input(model: &Model, input: &[Vec<f64>]) -> Result<(), Refusal> {
+    let sizes: Vec<usize> = input.iter().map(Vec::len).collect();
+    if sizes != model.input_sizes {
+        return Err(invalid_input(format!(
+            "the input has sizes {sizes:?}, expected {:?}",
+            model.input_sizes
+        )));
+    }
+    Ok(())
+}
+
+fn check_output(model: &Model, output: &[Vec<f64>]) -> Result<(), Refusal> {
+    let sizes: Vec<usize> = output.iter().map(Vec::len).collect();
+    if sizes != model.output_sizes {
+        return Err(invalid_output(format!(
+            "the model returned sizes {sizes:?}, expected {:?}",
+            model.output_sizes
+        )));
+    }
+    match output.iter().find_map(|block| not_finite(block)) {
+        Some(reason) => Err(invalid_output(reason)),
+        None => Ok(()),
+    }
+}

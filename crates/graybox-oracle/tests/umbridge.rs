@@ -1,0 +1,322 @@
+//! UM-Bridge over real connections: our server, and servers that do what others have been seen to do.
+
+#![cfg(feature = "umbridge")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use graybox_oracle::{
+    ConnectError, Dims, FnOracle, Model, Oracle, Outcome, Queries, RowError, Rows, ServeConfig,
+    UmBridgeConfig, UmBridgeOracle, UmBridgeServer,
+};
+
+fn anywhere() -> ServeConfig {
+    ServeConfig {
+        address: ([127, 0, 0, 1], 0).into(),
+        ..ServeConfig::default()
+    }
+}
+
+/// F(x, u) = (x + u, x u), which fails below zero.
+fn forward() -> Model {
+    let oracle = FnOracle::new(Dims::new(1, 1, 2), |x, u| {
+        if u[0] < 0.0 {
+            return Err(RowError::Failed("did not converge".into()));
+        }
+        Ok([x[0] + u[0], x[0] * u[0]])
+    });
+    Model::from_oracle("forward", oracle)
+}
+
+fn ask(oracle: &UmBridgeOracle, u: &[f64]) -> Vec<Outcome> {
+    let x = Rows::from_vec(1, vec![2.0; u.len()]).unwrap();
+    let u = Rows::from_vec(1, u.to_vec()).unwrap();
+    oracle.evaluate(Queries::new(&x, &u).unwrap())
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "compared with outcomes, which are results"
+)]
+fn truth(u: f64) -> Outcome {
+    Ok(vec![2.0 + u, 2.0 * u])
+}
+
+/// What a server wrote by hand says to `Evaluate`, the handshake being that of `forward`.
+enum Says {
+    /// This, with this status line.
+    Page(&'static str, &'static str),
+    /// Nothing: it closes the connection.
+    Nothing,
+}
+
+/// A server that answers the n-th `Evaluate` as told. Returns its address.
+fn scripted(says: impl Fn(usize) -> Says + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let says = Arc::new(says);
+    let count = Arc::new(AtomicUsize::new(0));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (says, count) = (Arc::clone(&says), Arc::clone(&count));
+            thread::spawn(move || serve_by_hand(stream, &*says, &count));
+        }
+    });
+    url
+}
+
+fn serve_by_hand(stream: TcpStream, says: &dyn Fn(usize) -> Says, count: &AtomicUsize) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut writer = stream;
+    loop {
+        let (mut path, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            if path.is_empty() {
+                path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            }
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        let page = match path.as_str() {
+            "/Info" => Says::Page(
+                "200 OK",
+                r#"{"protocolVersion": 1.0, "models": ["forward"]}"#,
+            ),
+            "/ModelInfo" => Says::Page("200 OK", r#"{"support": {"Evaluate": true}}"#),
+            "/InputSizes" => Says::Page("200 OK", r#"{"inputSizes": [1, 1]}"#),
+            "/OutputSizes" => Says::Page("200 OK", r#"{"outputSizes": [2]}"#),
+            _ => says(count.fetch_add(1, Ordering::SeqCst)),
+        };
+        let Says::Page(status, body) = page else {
+            return;
+        };
+        let page = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        if writer.write_all(page.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+const GOOD: &str = r#"{"output": [[2.5, 1.0]] }"#;
+
+#[test]
+fn a_served_oracle_is_as_good_as_a_closure() {
+    let server = UmBridgeServer::start(vec![forward()], anywhere()).unwrap();
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        connections: 4,
+        ..UmBridgeConfig::new([server.url()])
+    })
+    .unwrap();
+    assert_eq!(oracle.dims(), Dims::new(1, 1, 2));
+    let u: Vec<f64> = (0..200).map(|k| f64::from(k) / 7.0).collect();
+    let expected: Vec<Outcome> = u.iter().map(|u| truth(*u)).collect();
+    assert_eq!(ask(&oracle, &u), expected);
+    assert_eq!(
+        ask(&oracle, &[-1.0, f64::NAN, 0.5]),
+        [
+            Err(RowError::Failed(
+                "the oracle failed: did not converge".into()
+            )),
+            Err(RowError::Invalid),
+            truth(0.5)
+        ]
+    );
+}
+
+#[test]
+fn as_many_calls_run_at_once_as_there_are_connections() {
+    // Each of the four calls waits for the other three: they only end together.
+    let together = Arc::new(Barrier::new(4));
+    let model = Model::from_fn("forward", 2, 1, move |_| {
+        together.wait();
+        Ok::<_, RowError>(vec![1.0])
+    });
+    let config = ServeConfig {
+        workers: 4,
+        ..anywhere()
+    };
+    let server = UmBridgeServer::start(vec![model], config).unwrap();
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        connections: 4,
+        d_x: Some(1),
+        ..UmBridgeConfig::new([server.url()])
+    })
+    .unwrap();
+    assert!(ask(&oracle, &[0.0; 8]).iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_model_that_panics_fails_its_row_alone() {
+    let model = Model::from_fn("forward", 2, 1, |xu| {
+        assert!(xu[1] >= 0.0, "a bug in the model");
+        Ok::<_, RowError>(vec![xu[1]])
+    });
+    let server = UmBridgeServer::start(vec![model], anywhere()).unwrap();
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        d_x: Some(1),
+        ..UmBridgeConfig::new([server.url()])
+    })
+    .unwrap();
+    let outcomes = ask(&oracle, &[1.0, -1.0, 2.0]);
+    assert_eq!(
+        (&outcomes[0], &outcomes[2]),
+        (&Ok(vec![1.0]), &Ok(vec![2.0]))
+    );
+    assert!(matches!(&outcomes[1], Err(RowError::Failed(reason)) if reason.contains("panicked")));
+}
+
+#[test]
+fn what_cannot_be_connected_says_why() {
+    let server = UmBridgeServer::start(vec![forward()], anywhere()).unwrap();
+    let connect = |config: UmBridgeConfig| UmBridgeOracle::connect(config).err().unwrap();
+    let here = || UmBridgeConfig::new([server.url()]);
+
+    let error = connect(UmBridgeConfig {
+        model: "backward".into(),
+        ..here()
+    });
+    assert!(
+        matches!(&error, ConnectError::NoModel { known, .. } if known == "forward"),
+        "{error}"
+    );
+    let error = connect(UmBridgeConfig {
+        d_x: Some(2),
+        ..here()
+    });
+    assert!(matches!(error, ConnectError::Sizes { .. }), "{error}");
+    let error = connect(UmBridgeConfig {
+        token_variable: Some("GRAYBOX_TEST_NO_SUCH_TOKEN".into()),
+        ..here()
+    });
+    assert!(matches!(error, ConnectError::NoToken(_)), "{error}");
+    let secret = connect(UmBridgeConfig::new(["http://user:hunter2@localhost:1"])).to_string();
+    assert!(!secret.contains("hunter2"), "{secret}");
+    let gone = server.url();
+    drop(server);
+    let error = connect(UmBridgeConfig::new([gone]));
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+}
+
+#[test]
+fn an_exception_and_a_nan_fail_their_rows_alone() {
+    let url = scripted(|n| match n {
+        0 => Says::Page(
+            "500 Internal Server Error",
+            "500: Server got itself in trouble",
+        ),
+        1 => Says::Page("200 OK", r#"{"output": [[nan, inf]] }"#),
+        _ => Says::Page("200 OK", GOOD),
+    });
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig::new([url])).unwrap();
+    let outcomes = ask(&oracle, &[0.5; 3]);
+    assert!(matches!(&outcomes[0], Err(RowError::Failed(reason)) if reason.contains("500")));
+    assert!(matches!(&outcomes[1], Err(RowError::Malformed(reason)) if reason.contains("finite")));
+    assert_eq!(outcomes[2], truth(0.5));
+}
+
+#[test]
+fn a_broken_connection_is_tried_again_a_stated_number_of_times() {
+    let once = scripted(|n| match n {
+        0 => Says::Nothing,
+        _ => Says::Page("200 OK", GOOD),
+    });
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig::new([once])).unwrap();
+    assert_eq!(ask(&oracle, &[0.5]), [truth(0.5)]);
+
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let always = scripted(move |n| {
+        counted.store(n + 1, Ordering::SeqCst);
+        Says::Nothing
+    });
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        retries: 1,
+        ..UmBridgeConfig::new([always])
+    })
+    .unwrap();
+    assert!(matches!(
+        ask(&oracle, &[0.5])[..],
+        [Err(RowError::Crashed(_))]
+    ));
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_busy_proxy_is_waited_for() {
+    let url = scripted(|n| match n {
+        0 | 1 => Says::Page(
+            "503 Service Unavailable",
+            "<html>No server is available</html>",
+        ),
+        _ => Says::Page("200 OK", GOOD),
+    });
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig::new([url])).unwrap();
+    assert_eq!(ask(&oracle, &[0.5; 2]), [truth(0.5), truth(0.5)]);
+}
+
+#[test]
+fn the_rows_of_a_server_that_is_gone_go_to_the_others() {
+    let (a, b) = (
+        UmBridgeServer::start(vec![forward()], anywhere()).unwrap(),
+        UmBridgeServer::start(vec![forward()], anywhere()).unwrap(),
+    );
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        patience: Duration::from_millis(200),
+        ..UmBridgeConfig::new([a.url(), b.url()])
+    })
+    .unwrap();
+    let u = [0.0, 0.25, 0.5, 0.75];
+    assert_eq!(ask(&oracle, &u), u.map(truth));
+    drop(a);
+    assert_eq!(ask(&oracle, &u), u.map(truth));
+    let address = b.address();
+    drop(b);
+    for outcome in ask(&oracle, &u) {
+        assert!(
+            matches!(outcome, Err(RowError::Unavailable(_))),
+            "{outcome:?}"
+        );
+    }
+    // One that comes back is used again.
+    let again = ServeConfig {
+        address,
+        ..ServeConfig::default()
+    };
+    let _b = UmBridgeServer::start(vec![forward()], again).unwrap();
+    assert_eq!(ask(&oracle, &u), u.map(truth));
+}
+
+#[test]
+fn a_server_that_only_fails_is_given_up() {
+    let url = scripted(|_| Says::Page("500 Internal Server Error", "in trouble"));
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        silent_failures: 3,
+        ..UmBridgeConfig::new([url])
+    })
+    .unwrap();
+    let outcomes = ask(&oracle, &[0.5; 5]);
+    let failed = |outcome: &&Outcome| matches!(outcome, Err(RowError::Failed(_)));
+    let gone = |outcome: &&Outcome| matches!(outcome, Err(RowError::Unavailable(_)));
+    assert_eq!(outcomes.iter().filter(failed).count(), 3);
+    assert_eq!(outcomes.iter().filter(gone).count(), 2);
+}
