@@ -143,11 +143,13 @@ pub(crate) struct Check {
 
 /// Train a policy
 ///
-/// Ctrl-C ends the run after the round it is in and saves what was learned.
+/// Ctrl-C ends the run after the round it is in and saves what was learned. Every answer of the program is kept
+/// before it is used, so that the same command goes on where a run was killed and pays for nothing twice.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   graybox train run.toml
   graybox train run.toml --calls 500 --seed 2 --out run-2
+  graybox train run.toml --resume
   graybox train run.toml --policy from_pytorch.safetensors --policy-layout pytorch --out continued")]
 pub(crate) struct Train {
     /// The run's settings
@@ -177,7 +179,14 @@ pub(crate) struct Train {
         requires = "policy"
     )]
     pub(crate) policy_layout: LayoutName,
-    /// Replace the results of an earlier run
+    /// Go on with a run that Ctrl-C stopped; one that was killed goes on without being told
+    #[arg(long, conflicts_with = "overwrite")]
+    pub(crate) resume: bool,
+    /// Keep every answer in this file, which runs of the same program may share: what one has paid for is free for
+    /// the others; ledger.sqlite among the results if left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: Option<PathBuf>,
+    /// Replace the results of an earlier run; its answers are kept aside
     #[arg(long)]
     pub(crate) overwrite: bool,
 }

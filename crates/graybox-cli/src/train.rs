@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use burn::tensor::{Device, Tensor, TensorData};
 use graybox::algorithm::{PolicyFactory, TrainedSurrogate};
 use graybox::model::{Layout, MlpPolicy};
-use graybox::oracle::{Description, Oracle, Rows};
+use graybox::oracle::{Description, Ledger, Oracle, Rows};
 use graybox::{Calls, Diagnosis, Ending, Observer, Problem, Progress, TrainError, Trainer};
 use graybox_app::{Artifacts, Console, Curve, Summary, stop_on_ctrl_c};
 use serde_json::json;
@@ -19,8 +20,13 @@ use crate::outcome::{Blame, Done, Failure};
 use crate::policy_file::{PolicyFile, load};
 use crate::report::{self, Told};
 use crate::run_file::{RunFile, absolute, names};
-use crate::run_folder::{CALLS, DIAGNOSES, HELD_OUT, SETTINGS, beside, check_free};
+use crate::run_folder::{
+    CALLS, CHECKPOINT, DIAGNOSES, HELD_OUT, LEDGER, SETTINGS, beside, check_free, set_aside,
+};
 use crate::scored::Scored;
+
+/// How often the state of a run is saved.
+const CHECKPOINTS: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
     let device = args.device.device.open().or_usage()?;
@@ -28,7 +34,10 @@ pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
     let out = absolute(&args.out.clone().unwrap_or_else(|| beside(&settings)))?;
     let log = args.log.as_deref().map(absolute).transpose()?;
     let weights = args.policy.as_deref().map(absolute).transpose()?;
-    check_free(&out, args.overwrite).or_usage()?;
+    let ledger = args.ledger.as_deref().map(absolute).transpose()?;
+    if !(args.overwrite || args.resume) {
+        check_free(&out).or_usage()?;
+    }
 
     let mut run = RunFile::open(&settings)?;
     run.train.calls = args.calls.unwrap_or(run.train.calls);
@@ -49,12 +58,19 @@ pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
 
     // Everything that can be refused has been; from here on calls are paid for.
     let artifacts = Artifacts::create(&out)?;
+    if args.overwrite {
+        set_aside(&out)?;
+    }
+    let ledger = ledger.unwrap_or_else(|| out.join(LEDGER));
+    let ledger = Ledger::open(ledger, &description).or_usage()?;
     write_settings(&artifacts, &run)?;
     policy.write(&artifacts)?;
     let mut log = log.as_deref().map(Log::create).transpose()?;
     let mut trainer = trainer(&run, problem, oracle, start)
         .or_usage()?
         .with_held_out(held_out)
+        .with_record(ledger)
+        .with_checkpoint(out.join(CHECKPOINT), CHECKPOINTS)
         .with_stop(stop_on_ctrl_c()?);
     let mut console = Console::new(description.name.clone());
     let ended = match &mut log {
@@ -63,6 +79,8 @@ pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
     };
     let ended = match ended {
         Ok(ended) => ended,
+        // Nothing was begun, so there is nothing to save.
+        Err(error @ TrainError::OtherRun(_)) => return Err(Failure::usage(error)),
         Err(error) => {
             artifacts.weights("policy.safetensors", &trainer.policy())?;
             artifacts.history("history.csv", &trainer.history().lines)?;

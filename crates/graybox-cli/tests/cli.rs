@@ -661,6 +661,102 @@ fn an_interrupted_run_saves_what_it_learned() {
 }
 
 #[test]
+fn a_run_goes_on_where_it_was_broken_off_and_ends_with_the_same_bits() {
+    let desk = Desk::with_settings();
+    desk.edit(
+        "throw.py",
+        "airborne = 2 * 20",
+        "import time; time.sleep(0.002); airborne = 2 * 20",
+    );
+    let train = |out: &'static str, more: &[&'static str]| {
+        let train = [
+            "train",
+            "run.toml",
+            "--calls",
+            "480",
+            "--out",
+            out,
+            "--log",
+            "log.jsonl",
+        ];
+        [&train[..], more].concat()
+    };
+    desk.ok(&train("whole", &[]));
+    for (signal, out, more) in [
+        ("-INT", "stopped", vec!["--resume"]),
+        ("-KILL", "killed", vec![]),
+    ] {
+        fs::remove_file(desk.path("log.jsonl")).unwrap();
+        let mut command = desk.command(&train(out, &[]));
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let rounds = || {
+            fs::read_to_string(desk.path("log.jsonl"))
+                .unwrap_or_default()
+                .lines()
+                .count()
+        };
+        while rounds() < 5 {
+            std::thread::yield_now();
+        }
+        let pid = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(!child.wait().unwrap().success());
+        if signal == "-INT" {
+            desk.refused(2, &train(out, &[]), &["--resume"]);
+        }
+        desk.ok(&train(out, &more));
+        let policy = |folder: &str| fs::read(desk.path(folder).join("policy.safetensors")).unwrap();
+        assert!(policy(out) == policy("whole"), "{out}");
+        assert_eq!(
+            desk.json(&format!("{out}/summary.json"))["oracle_calls"],
+            480
+        );
+    }
+    // Another seed is another run.
+    fs::remove_file(desk.path("killed/summary.json")).unwrap();
+    desk.refused(
+        2,
+        &train("killed", &["--seed", "9"]),
+        &["another", "checkpoint"],
+    );
+    desk.ok(&train("killed", &["--seed", "9", "--overwrite"]));
+    assert!(desk.path("killed/ledger-1.sqlite").exists());
+}
+
+#[test]
+fn runs_that_share_a_ledger_pay_once() {
+    let desk = Desk::with_settings();
+    let train = |out: &'static str| {
+        [
+            "train",
+            "run.toml",
+            "--calls",
+            "48",
+            "--out",
+            out,
+            "--ledger",
+            "shared.sqlite",
+        ]
+    };
+    desk.ok(&train("one"));
+    desk.answers_nothing();
+    desk.ok(&train("two"));
+    assert_eq!(desk.json("two/summary.json")["failed_calls"], 0);
+    desk.edit("throw.py", "\"name\": \"throw\"", "\"name\": \"another\"");
+    desk.refused(2, &train("three"), &["shared.sqlite", "another"]);
+}
+
+#[test]
 fn predict_answers_in_the_form_it_was_asked() {
     let desk = Desk::with_run();
     desk.write("some.csv", "wind,note,distance\n1.0,a,20\n-2,b,30.5\n");
