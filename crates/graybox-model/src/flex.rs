@@ -30,7 +30,7 @@ impl Operand {
     pub(crate) fn constant<const D: usize>(tensor: Tensor<D>) -> Option<Self> {
         let mut graph = Graph::<()>::default();
         let operand = graph.operand(tensor, ())?;
-        graph.targets.is_empty().then_some(operand)
+        (!graph.is_tracked()).then_some(operand)
     }
 
     /// Freshly computed numbers.
@@ -133,19 +133,30 @@ impl<R: Clone + Send + Debug + 'static> Graph<R> {
         Some(Operand::contiguous(data))
     }
 
+    /// Whether an operand has gradients.
+    pub(crate) fn is_tracked(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
+    /// An output without gradients, on an autodiff device if an operand was on one.
+    pub(crate) fn finish_untracked<const D: usize>(self, output: Operand) -> Tensor<D> {
+        if self.autodiff {
+            from_tracked(Tracked::new(output.0))
+        } else {
+            output.into_tensor()
+        }
+    }
+
     /// Hangs an output into the graph, if an operand has gradients.
     pub(crate) fn finish<const D: usize, P: Pullback<Role = R>>(
         mut self,
         output: Operand,
-        pullback: impl FnOnce() -> P,
+        pullback: P,
     ) -> Option<Tensor<D>> {
-        if !self.autodiff {
-            return Some(output.into_tensor());
+        if !self.is_tracked() {
+            return Some(self.finish_untracked(output));
         }
         let output = output.0;
-        if self.targets.is_empty() {
-            return Some(from_tracked(Tracked::new(output)));
-        }
         if self.parents.is_empty() {
             // A parent of its own: an output that never sees a backward pass takes its graph with it,
             // where a parameter as the parent would keep it alive.
@@ -153,7 +164,7 @@ impl<R: Clone + Send + Debug + 'static> Graph<R> {
             self.parents.push(root.node());
         }
         let step = Box::new(Step {
-            pullback: pullback(),
+            pullback,
             targets: self.targets,
             roles: self.roles,
         });

@@ -89,15 +89,28 @@ pub(crate) fn forward(
 
     let input = gather(n, &columns);
     let activation = body.activation();
-    let (mut values, trace) = with_network(&layers, activation, |net| net.forward(n, input));
-    let squashed = output.is_some_and(|output| output.squash).then(|| {
-        kernels::tanh_in_place(&mut values);
-        values.clone()
+    let (mut values, trace) = with_network(&layers, activation, |network| {
+        if graph.is_tracked() {
+            let (values, trace) = network.forward(n, input);
+            return (values, Some(trace));
+        }
+        let mut values = Vec::with_capacity(n * d_out);
+        network.infer(n, &input, &mut values);
+        (values, None)
     });
+    let squash = output.is_some_and(|output| output.squash);
+    if squash {
+        kernels::tanh_in_place(&mut values);
+    }
+    let squashed = (squash && graph.is_tracked()).then(|| values.clone());
     if let Some(units) = &units {
         units.invert(&mut values);
     }
-    graph.finish(Operand::new(values, [n, d_out]), || Saved {
+    let values = Operand::new(values, [n, d_out]);
+    let Some(trace) = trace else {
+        return Some(graph.finish_untracked(values));
+    };
+    let saved = Saved {
         n,
         columns: columns.into_iter().map(|(_, columns)| columns).collect(),
         layers,
@@ -105,7 +118,53 @@ pub(crate) fn forward(
         trace,
         squashed,
         units,
-    })
+    };
+    graph.finish(values, saved)
+}
+
+/// Many networks of one shape on the same rows, without gradients: `[members, num_params]`, `[batch, d_in]` →
+/// `[members, batch, d_out]`. A network's weights are those of its layers in order, each layer's matrix before
+/// its bias.
+pub(crate) fn population(body: &Mlp, weights: &Tensor<2>, input: &Tensor<2>) -> Option<Tensor<3>> {
+    let [members, len] = weights.dims();
+    let [n, mut d_in] = input.dims();
+    let shapes = body.layers.iter().map(|layer| {
+        let [rows, d_out] = layer.weight.shape().dims();
+        let fits = rows == d_in && d_out > 0;
+        d_in = d_out;
+        fits.then_some((rows, d_out, layer.bias.is_some()))
+    });
+    let shapes: Vec<_> = shapes.collect::<Option<_>>()?;
+    let size = |(rows, d_out, bias): &(usize, usize, bool)| (rows + usize::from(*bias)) * d_out;
+    let (_, d_out, _) = *shapes.last()?;
+    if shapes.iter().map(size).sum::<usize>() != len {
+        return None;
+    }
+    let weights = Operand::constant(weights.clone())?;
+    let input = Operand::constant(input.clone())?;
+    let mut output = Vec::with_capacity(members * n * d_out);
+    let mut layers = Vec::with_capacity(shapes.len());
+    for weights in weights.as_slice().chunks_exact(len) {
+        let mut rest = weights;
+        layers.clear();
+        for (d_in, d_out, bias) in &shapes {
+            let (weight, after) = rest.split_at(d_in * d_out);
+            let (bias, after) = after.split_at(if *bias { *d_out } else { 0 });
+            rest = after;
+            layers.push(Layer {
+                weight,
+                bias,
+                d_in: *d_in,
+                d_out: *d_out,
+            });
+        }
+        let network = Network {
+            layers: &layers,
+            activation: body.activation(),
+        };
+        network.infer(n, input.as_slice(), &mut output);
+    }
+    Some(Operand::new(output, [members, n, d_out]).into_tensor())
 }
 
 /// What an operand is to the network.

@@ -50,10 +50,11 @@ fn fused_product(y: &Tensor<2>, coefficients: &Tensor<2>) -> Option<Tensor<1>> {
     let coefficients = Operand::constant(coefficients.clone())?;
     let pairs = y.as_slice().iter().zip(coefficients.as_slice());
     let product: f64 = pairs.map(|(y, c)| f64::from(y * c)).sum();
-    graph.finish(Operand::new(vec![product as f32], [1]), || Gradient {
+    let gradient = Gradient {
         gradient: coefficients.as_slice().to_vec(),
         shape,
-    })
+    };
+    graph.finish(Operand::new(vec![product as f32], [1]), gradient)
 }
 
 /// The same in burn's own operations, on any device.
@@ -100,10 +101,11 @@ fn fused(y: &Tensor<2>, terms: &[Term], columns: &Tensor<2>) -> Option<Tensor<1>
             loss += f64::from(weight * row);
         }
     }
-    graph.finish(Operand::new(vec![loss as f32], [1]), || Gradient {
+    let gradient = Gradient {
         gradient,
         shape: [n, d_y],
-    })
+    };
+    graph.finish(Operand::new(vec![loss as f32], [1]), gradient)
 }
 
 #[cfg(feature = "flex")]

@@ -130,6 +130,15 @@ impl Mlp {
     /// # Shapes
     /// `weights`: `[members, num_params]`, `input`: `[batch, d_in]` → `[members, batch, d_out]`
     pub fn forward_population(&self, weights: Tensor<2>, input: Tensor<2>) -> Tensor<3> {
+        #[cfg(feature = "flex")]
+        if let Some(output) = fused::population(self, &weights, &input) {
+            return output;
+        }
+        self.composed_population(weights, input)
+    }
+
+    /// The same in batched products of burn's own, on any device.
+    pub(crate) fn composed_population(&self, weights: Tensor<2>, input: Tensor<2>) -> Tensor<3> {
         let members = weights.dims()[0];
         let mut start = 0;
         let mut part = |rows: usize, columns: usize| {

@@ -213,3 +213,82 @@ fn a_trained_change_of_units_is_left_to_burn() {
     let found = gradients(&policy, &[], policy.forward(x));
     assert_eq!(found.iter().flatten().count(), 1 + 4);
 }
+
+#[test]
+fn a_population_equals_its_composed_form() {
+    let rng = &mut StdRng::seed_from_u64(7);
+    for (activation, n) in [
+        (Activation::Tanh, 64),
+        (Activation::Relu, 1),
+        (Activation::Silu, 200),
+    ] {
+        let mut net = mlp(&[9, 16], activation).init(3, 2, rng, &Device::flex());
+        net.layers[1].bias = None;
+        // Of the size of a fresh network's, so that sums stay near one.
+        let weights = random(rng, [5, net.num_params()]) * 0.3;
+        let x = random(rng, [n, 3]);
+        let fused = population(&net, &weights, &x).unwrap();
+        let composed = net.composed_population(weights, x);
+        assert_eq!(fused.dims(), [5, n, 2]);
+        let flat = |t: Tensor<3>| t.reshape([5 * n, 2]);
+        assert_close(&flat(fused), &flat(composed));
+    }
+}
+
+/// Policy and surrogate trained together by burn's own Adam, on an L* whose outcomes stand still.
+fn losses(
+    policy: MlpPolicy,
+    surrogate: MlpSurrogate,
+    forward: impl Fn(&MlpPolicy, &MlpSurrogate, Tensor<2>) -> Tensor<2>,
+) -> Vec<f32> {
+    use burn::optim::{AdamConfig, GradientsParams};
+
+    let x = random(&mut StdRng::seed_from_u64(9), [64, 2]);
+    let (target, y) = (x.clone() * 0.5, x.clone() * 0.8);
+    let (mut policy, mut surrogate) = (policy.train(), surrogate.train());
+    let adam = AdamConfig::new().with_beta_2(0.99).with_epsilon(1e-8);
+    let (mut for_policy, mut for_surrogate) = (adam.init(), adam.init());
+    let mut losses = Vec::new();
+    for _ in 0..1_000 {
+        let y_hat = forward(&policy, &surrogate, x.clone());
+        let fit = (y_hat.clone() - target.clone()).powi_scalar(2).mean();
+        let loss = fit + (y_hat - y.clone()).powi_scalar(2).mean() * 4.0;
+        losses.push(loss.clone().inner().into_scalar::<f32>());
+        let mut gradients = loss.backward();
+        let of_policy = GradientsParams::from_module(&mut gradients, &policy);
+        let of_surrogate = GradientsParams::from_module(&mut gradients, &surrogate);
+        policy = for_policy.step(1e-3, policy, of_policy);
+        surrogate = for_surrogate.step(1e-3, surrogate, of_surrogate);
+    }
+    losses
+}
+
+#[test]
+fn a_thousand_steps_have_the_losses_of_the_composed_form() {
+    let rng = &mut StdRng::seed_from_u64(8);
+    let policy = policy(
+        rng,
+        2,
+        mlp(&[8, 8], Activation::Tanh),
+        HeadConfig::identity(1),
+    );
+    let surrogate = surrogate(rng, [2, 1, 2], mlp(&[12, 12], Activation::Tanh));
+    let fused = losses(policy.clone(), surrogate.clone(), |policy, surrogate, x| {
+        let u = policy.fused(&x).unwrap();
+        surrogate.fused(&x, &u).unwrap()
+    });
+    let composed = losses(policy, surrogate, |policy, surrogate, x| {
+        let u = policy.composed(x.clone());
+        surrogate.composed(x, u)
+    });
+    assert!(
+        composed[999] < 0.5 * composed[0],
+        "{} {}",
+        composed[0],
+        composed[999]
+    );
+    for (step, (fused, composed)) in fused.iter().zip(&composed).enumerate() {
+        let error = (fused - composed).abs();
+        assert!(error <= 1e-5, "step {step}: {fused} {composed}");
+    }
+}

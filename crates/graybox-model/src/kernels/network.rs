@@ -67,13 +67,34 @@ impl Network<'_> {
         self.layers.last().map_or(0, |layer| layer.d_out)
     }
 
-    /// `[n, d_in]` → `[n, d_out]`
+    /// `[n, d_in]` → `[n, d_out]`, and what the backward pass needs.
     pub(crate) fn forward(&self, n: usize, input: Buffer) -> (Vec<f32>, Trace) {
+        let mut output = Vec::with_capacity(n * self.d_out());
+        let (hidden, slopes) = vectorize(Forward {
+            network: self,
+            n,
+            input: &input,
+            kept: true,
+            output: &mut output,
+        });
+        let trace = Trace {
+            n,
+            input,
+            hidden,
+            slopes,
+        };
+        (output, trace)
+    }
+
+    /// Appends `[n, d_out]` to the output and keeps nothing.
+    pub(crate) fn infer(&self, n: usize, input: &[f32], output: &mut Vec<f32>) {
         vectorize(Forward {
             network: self,
             n,
             input,
-        })
+            kept: false,
+            output,
+        });
     }
 
     /// From the gradient with respect to the output, `[n, d_out]`.
@@ -90,18 +111,29 @@ impl Network<'_> {
 struct Forward<'a> {
     network: &'a Network<'a>,
     n: usize,
-    input: Buffer,
+    input: &'a [f32],
+    /// Keep all rows' activations, not those of one block alone.
+    kept: bool,
+    output: &'a mut Vec<f32>,
 }
 
 impl WithSimd for Forward<'_> {
-    type Output = (Vec<f32>, Trace);
+    /// Activations and slopes.
+    type Output = (Vec<Buffer>, Vec<Buffer>);
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { network, n, input } = self;
+        let Self {
+            network,
+            n,
+            input,
+            kept,
+            output,
+        } = self;
         let (layers, last) = (network.layers, network.layers.len() - 1);
         let packed: Vec<(Buffer, Buffer)> = layers.iter().map(|layer| packed::<S>(layer)).collect();
-        let rows = |layer: &Layer<'_>| Buffer::take(n * padded::<S>(layer.d_out));
+        let kept_rows = if kept { n } else { BLOCK.min(n) };
+        let rows = |layer: &Layer<'_>| Buffer::take(kept_rows * padded::<S>(layer.d_out));
         let mut hidden: Vec<Buffer> = layers[..last].iter().map(rows).collect();
         let mut slopes: Vec<Buffer> = match network.activation {
             Activation::Silu => layers[..last].iter().map(rows).collect(),
@@ -109,16 +141,16 @@ impl WithSimd for Forward<'_> {
         };
         let d_out = network.d_out();
         let width = padded::<S>(d_out);
-        let mut output = Vec::with_capacity(n * d_out);
         let mut block_output = Buffer::take(BLOCK.min(n) * width);
 
         for first in (0..n).step_by(BLOCK) {
             let rows = BLOCK.min(n - first);
+            let kept_first = if kept { first } else { 0 };
             for (l, layer) in layers.iter().enumerate() {
                 let (matrix, bias) = &packed[l];
                 let (before, after) = hidden.split_at_mut(l);
                 let input = match before.last() {
-                    Some(h) => block::<S>(h, first, rows, layer.d_in),
+                    Some(h) => block::<S>(h, kept_first, rows, layer.d_in),
                     None => Rows {
                         data: &input[first * layer.d_in..],
                         stride: layer.d_in,
@@ -129,23 +161,17 @@ impl WithSimd for Forward<'_> {
                     tile::affine(simd, rows, input, matrix, bias, &mut block_output);
                     continue;
                 };
-                let span = first * bias.len()..(first + rows) * bias.len();
+                let span = kept_first * bias.len()..(kept_first + rows) * bias.len();
                 let out = &mut after[span.clone()];
                 tile::affine(simd, rows, input, matrix, bias, out);
                 let slope = slopes.get_mut(l).map(|slope| &mut slope[span]);
                 activation::forward(simd, network.activation, out, slope);
             }
             for row in block_output.chunks_exact(width.max(1)).take(rows) {
-                output.extend_from_slice(&row[..d_out]);
+                append(output, &row[..d_out]);
             }
         }
-        let trace = Trace {
-            n,
-            input,
-            hidden,
-            slopes,
-        };
-        (output, trace)
+        (hidden, slopes)
     }
 }
 
@@ -263,7 +289,7 @@ impl WithSimd for Backward<'_> {
                     );
                 } else {
                     for row in next.chunks_exact(width.max(1)).take(rows) {
-                        input.extend_from_slice(&row[..layer.d_in]);
+                        append(&mut input, &row[..layer.d_in]);
                     }
                 }
                 std::mem::swap(&mut gradient, &mut next);
@@ -320,9 +346,24 @@ fn transposed<S: Simd>(layer: &Layer<'_>) -> Buffer {
 #[inline(always)]
 fn trimmed<S: Simd>(rows: &[f32], width: usize) -> Vec<f32> {
     let stride = padded::<S>(width).max(1);
+    if stride == width {
+        return rows.to_vec();
+    }
     let mut out = Vec::with_capacity(rows.len() / stride * width);
     for row in rows.chunks_exact(stride) {
-        out.extend_from_slice(&row[..width]);
+        append(&mut out, &row[..width]);
     }
     out
+}
+
+/// Appends a row; most are one or two numbers, for which a call of memcpy is too much.
+#[inline(always)]
+fn append(out: &mut Vec<f32>, row: &[f32]) {
+    if row.len() <= 4 {
+        for value in row {
+            out.push(*value);
+        }
+    } else {
+        out.extend_from_slice(row);
+    }
 }

@@ -46,9 +46,17 @@ fn pack_by<S: Simd>(
 pub(super) fn pack<S: Simd>(matrix: &[f32], k: usize, width: usize, packed: &mut [f32]) {
     pack_by::<S>(k, width, packed, |row, column, panel| {
         let n = panel.len().min(width - column);
-        let from = row * width + column;
-        panel[..n].copy_from_slice(&matrix[from..from + n]);
-        panel[n..].fill(0.0);
+        let from = &matrix[row * width + column..][..n];
+        if n < panel.len() {
+            panel[..n].copy_from_slice(from);
+            panel[n..].fill(0.0);
+            return;
+        }
+        // Register by register: a call of memcpy costs more than the sixteen numbers.
+        let to = S::as_mut_simd_f32s(panel).0;
+        for (to, from) in to.iter_mut().zip(S::as_simd_f32s(from).0) {
+            *to = *from;
+        }
     });
 }
 

@@ -1,0 +1,125 @@
+//! How long graybox's steps take.
+//!
+//! `graybox-bench ratios` compares each step with the same step written by hand, and with `--peers` with JAX
+//! and PyTorch. All contenders take turns in one run, on one thread where they let themselves be told.
+
+mod bound;
+mod contest;
+mod joint;
+mod memory;
+mod population;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use contest::{Case, Ratios};
+
+/// A step makes a few hundred small allocations; this allocator halves what they cost.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(about = "How long graybox's steps take")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Time per step, and its ratio to the same step written by hand.
+    Ratios {
+        /// Writes the ratios to this file as well.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Runs JAX and PyTorch beside; needs a Python with jax, optax, torch and numpy.
+        #[arg(long)]
+        peers: bool,
+        /// The Python for the peers.
+        #[arg(long, default_value = "python3")]
+        python: PathBuf,
+        /// Cases whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// Seconds per case.
+        #[arg(long, default_value_t = 6.0)]
+        seconds: f64,
+    },
+    /// Memory and time per step over many joint steps.
+    Memory {
+        /// Steps in all.
+        #[arg(long, default_value_t = 1_000_000)]
+        steps: usize,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Ratios {
+            json,
+            peers,
+            python,
+            only,
+            seconds,
+        } => {
+            let mut table = BTreeMap::new();
+            println!(
+                "{:<34} {:>12} {:>10} {:>12} {:>7}",
+                "case", "per step", "steps/s", "bound", "ratio"
+            );
+            for make in CASES {
+                let case = make();
+                if !case.name.contains(&only) {
+                    continue;
+                }
+                let name = case.name.clone();
+                let python = peers.then_some(python.as_path());
+                let ratios = contest::run(case, python, Duration::from_secs_f64(seconds))
+                    .with_context(|| format!("case {name:?}"))?;
+                print(&name, &ratios);
+                table.insert(name, ratios);
+            }
+            if let Some(path) = json {
+                std::fs::write(&path, serde_json::to_string_pretty(&table)?)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            Ok(())
+        }
+        Command::Memory { steps } => memory::run(steps),
+    }
+}
+
+const CASES: &[fn() -> Case] = &[
+    || joint::case(64, [32, 64]),
+    || joint::case(1024, [32, 64]),
+    || joint::case(64, [256, 256]),
+    || joint::case(1024, [256, 256]),
+    || population::case(256, 64),
+    || population::case(4096, 64),
+];
+
+fn print(name: &str, ratios: &Ratios) {
+    let time = |seconds: f64| {
+        if seconds < 1e-3 {
+            format!("{:.1} us", seconds * 1e6)
+        } else {
+            format!("{:.2} ms", seconds * 1e3)
+        }
+    };
+    let bound = ratios.bound.map_or_else(String::new, time);
+    let ratio = ratios
+        .ratio
+        .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+    println!(
+        "{name:<34} {:>12} {:>10.0} {bound:>12} {ratio:>7}",
+        time(ratios.ours),
+        1.0 / ratios.ours
+    );
+    for (peer, ratio) in &ratios.peers {
+        let over_ours = ratio / ratios.ratio.unwrap_or(1.0);
+        println!("    {peer:<30} {ratio:>7.2} x bound, {over_ours:.2} x ours");
+    }
+}
