@@ -134,9 +134,7 @@ fn a_served_oracle_is_as_good_as_a_closure() {
     assert_eq!(
         ask(&oracle, &[-1.0, f64::NAN, 0.5]),
         [
-            Err(RowError::Failed(
-                "the oracle failed: did not converge".into()
-            )),
+            Err(RowError::Failed("did not converge".into())),
             Err(RowError::Invalid),
             truth(0.5)
         ]

@@ -78,7 +78,10 @@ impl Model {
             let missing = RowError::Malformed("the oracle gave no answer".into());
             let mut outcome = oracle.evaluate(queries).pop().unwrap_or(Err(missing));
             check(&mut outcome, dims.y);
-            outcome.map(|y| vec![y])
+            outcome.map(|y| vec![y]).map_err(|error| match error {
+                RowError::Failed(reason) => reason,
+                error => error.to_string(),
+            })
         })
     }
 }
