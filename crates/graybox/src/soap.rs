@@ -24,7 +24,10 @@ const EVERY: usize = 10;
 
 /// The optimizer, for one parameter at a time. Matrices get the eigenbasis; vectors get plain Adam.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Soap;
+pub struct Soap {
+    /// Weight decay of matrices, apart from the gradient as in AdamW: each step shrinks them by `rate · decay`.
+    pub decay: f64,
+}
 
 /// What is remembered of one parameter.
 #[derive(Debug, Clone)]
@@ -116,7 +119,8 @@ impl Optimizer for Soap {
             let flat = left.vectors.clone().matmul(same(step));
             step = same(flat.matmul(right.vectors.clone().transpose()));
         }
-        (tensor - step, Some(state))
+        let decay = if D == 2 { self.decay } else { 0.0 };
+        (tensor * (1.0 - rate * decay) - step, Some(state))
     }
 
     fn to_device<const D: usize>(state: SoapState<D>, device: &Device) -> SoapState<D> {
@@ -259,7 +263,7 @@ mod tests {
         for step in 0..600 {
             let gradient = hessian.clone().matmul(w.clone() - goal.clone());
             let rate = 0.05 * (1.0 - f64::from(step) / 600.0);
-            (w, state) = Soap.step(rate, w, gradient, state);
+            (w, state) = Soap::default().step(rate, w, gradient, state);
         }
         let error = bridge::download(w - goal);
         let worst = error.as_slice().iter().fold(0.0f64, |a, b| a.max(b.abs()));
@@ -267,11 +271,29 @@ mod tests {
     }
 
     #[test]
+    fn decay_shrinks_matrices_and_leaves_vectors_alone() {
+        let device = Device::flex();
+        let soap = Soap { decay: 0.5 };
+        let matrix = Tensor::<2>::ones([2, 2], &device);
+        let (matrix, _) = soap.step(0.1, matrix.clone(), matrix.zeros_like(), None);
+        let vector = Tensor::<1>::ones([2], &device);
+        let (vector, _) = soap.step(0.1, vector.clone(), vector.zeros_like(), None);
+        let found = bridge::download(Tensor::cat(vec![matrix, vector.unsqueeze()], 0));
+        for (value, expected) in found
+            .as_slice()
+            .iter()
+            .zip([0.95, 0.95, 0.95, 0.95, 1.0, 1.0])
+        {
+            assert!((value - expected).abs() < 1e-6, "{found:?}");
+        }
+    }
+
+    #[test]
     fn a_state_survives_being_recorded() {
         let device = Device::flex();
         let gradient = Tensor::<2>::from_data([[1.0, -2.0, 0.5], [0.1, 0.2, 0.3]], &device);
         let w = Tensor::<2>::zeros([2, 3], &device);
-        let (w, state) = Soap.step(0.1, w, gradient.clone(), None);
+        let (w, state) = Soap::default().step(0.1, w, gradient.clone(), None);
         let state = state.unwrap();
         let mut sink = StateSink::default();
         state.state_flatten("p", &mut sink);
@@ -280,8 +302,8 @@ mod tests {
             source.insert_tensor(name, data);
         }
         let restored = SoapState::<2>::state_unflatten("p", &mut source, &device);
-        let (a, _) = Soap.step(0.1, w.clone(), gradient.clone(), Some(state));
-        let (b, _) = Soap.step(0.1, w, gradient, restored);
+        let (a, _) = Soap::default().step(0.1, w.clone(), gradient.clone(), Some(state));
+        let (b, _) = Soap::default().step(0.1, w, gradient, restored);
         a.to_data().assert_eq(&b.to_data(), true);
     }
 }

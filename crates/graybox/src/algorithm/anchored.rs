@@ -23,8 +23,9 @@
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use graybox_model::{Ensemble, MlpConfig, MlpSurrogate, Policy, Surrogate};
-use graybox_oracle::Rows;
+use graybox_oracle::{Dims, Rows};
 use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::{Algorithm, Facts, PolicyFactory, TrainedSurrogate};
@@ -58,9 +59,14 @@ pub enum OptimizerKind {
 
 impl OptimizerKind {
     fn init(self) -> ModuleOptimizer {
+        self.with_decay(0.0)
+    }
+
+    /// Adam goes without the decay.
+    fn with_decay(self, decay: f64) -> ModuleOptimizer {
         match self {
             Self::Adam => adam(),
-            Self::Soap => Soap.into(),
+            Self::Soap => Soap { decay }.into(),
         }
     }
 }
@@ -74,6 +80,12 @@ pub struct AnchoredConfig {
     pub steps_per_call: Option<f64>,
     /// Policies at the start.
     pub population: usize,
+    /// Policies start with one action for all contexts, drawn with this standard deviation in units of the
+    /// actions' scale: contexts that start in different branches of an inverse never meet again.
+    pub start: f64,
+    /// Share of the budget over which the targets move from what the first action brings to what is wanted,
+    /// so that residuals stay small and every context stays in its branch; 0 for the targets as they are.
+    pub ramp: f64,
     /// Noise on the actions asked.
     pub exploration: Annealed,
     /// Weight of the penalty on leaving the trust region, 0 for none.
@@ -92,6 +104,10 @@ pub struct AnchoredConfig {
     pub ensemble: usize,
     /// The surrogate's learning rate at the start.
     pub learning_rate: f64,
+    /// The surrogate's weight decay, with SOAP, where there are more than four actions per outcome: most
+    /// directions of the actions are then hardly known, and of the functions that fit the calls the plainer one
+    /// is the better guess. Elsewhere it would only bias the fit, and is not used.
+    pub decay: f64,
     /// Steps of the closing phase for each network, as a share of the inner steps before it; 0 for no such
     /// phase.
     pub closing: f64,
@@ -105,6 +121,8 @@ impl Default for AnchoredConfig {
         Self {
             steps_per_call: None,
             population: 4,
+            start: 0.5,
+            ramp: 0.2,
             exploration: Annealed::default(),
             trust: 3.0,
             anchored: 0.5,
@@ -114,6 +132,7 @@ impl Default for AnchoredConfig {
             surrogate: MlpConfig::default(),
             ensemble: 1,
             learning_rate: 3e-3,
+            decay: 0.1,
             closing: 0.5,
             guard: 0.04,
         }
@@ -126,6 +145,8 @@ impl AnchoredConfig {
             positive("anchored.steps_per_call", steps)?;
         }
         at_least_one("anchored.population", self.population)?;
+        not_negative("anchored.start", self.start)?;
+        share("anchored.ramp", self.ramp)?;
         self.exploration.check("anchored.exploration")?;
         not_negative("anchored.trust", self.trust)?;
         share("anchored.anchored", self.anchored)?;
@@ -133,6 +154,7 @@ impl AnchoredConfig {
         at_least_one("anchored.surrogate_batch", self.surrogate_batch)?;
         at_least_one("anchored.ensemble", self.ensemble)?;
         positive("anchored.learning_rate", self.learning_rate)?;
+        not_negative("anchored.decay", self.decay)?;
         not_negative("anchored.closing", self.closing)?;
         share("anchored.guard", self.guard)?;
         if let Err(error) = self.surrogate.check() {
@@ -150,6 +172,12 @@ impl AnchoredConfig {
         })
     }
 
+    fn surrogate_optimizer(&self, dims: Dims) -> ModuleOptimizer {
+        let many = dims.u > MANY_ACTIONS * dims.y;
+        self.optimizer
+            .with_decay(if many { self.decay } else { 0.0 })
+    }
+
     /// Steps of each network in the closing phase.
     fn closing_steps(&self, budget: u64) -> usize {
         (self.steps_per_call(budget) * budget as f64 * self.closing).round() as usize
@@ -163,6 +191,10 @@ fn share(field: &str, value: f64) -> Result<(), ConfigError> {
     Err(ConfigError::new(field, value, "a share between 0 and 1"))
 }
 
+/// Actions per outcome beyond which the surrogate's weights decay.
+const MANY_ACTIONS: usize = 4;
+/// Steps that make a policy constant.
+const SETTLING: usize = 200;
 /// Most calls kept back.
 const GUARD: u64 = 128;
 /// What is left of the learning rates when the rounds end.
@@ -223,7 +255,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let scale = scale.expect("one scale per action");
         Self {
             surrogate: surrogate.train(),
-            optimizer: config.optimizer.init(),
+            optimizer: config.surrogate_optimizer(dims),
             error: SquaredError::scaled(problem.outcome().scale())
                 .expect("the scales of outcomes are positive and finite"),
             baseline: loss_of_the_mean(problem),
@@ -270,23 +302,50 @@ struct Landscape<'a, S> {
     /// Weight of the trust region.
     trust: f64,
     progress: f64,
+    /// Share of the way from what the first action brings to the targets.
+    ramp: f64,
 }
 
 impl<P: Policy, S: Surrogate> Anchored<P, S> {
-    /// The student's policy is the first member; the others start elsewhere.
-    fn enlist(&mut self, student: &Student<P>) {
+    /// The student's policy is the first member; each starts at an action of its own.
+    fn enlist(&mut self, student: &Student<P>, probe: &mut Probe<'_>) {
         self.learning_rate = LearningRate {
             floor: FLOOR,
             ..student.learning_rate()
         };
-        let first = student.policy().clone();
-        let first =
-            Student::with_optimizer(first, self.config.optimizer.init(), self.learning_rate);
-        self.population.members.push(Member::new(0, first));
-        for id in 1..self.config.population as u64 {
-            let member = Member::new(id, self.new_student(id));
-            self.population.members.push(member);
+        for id in 0..self.config.population as u64 {
+            let mut member = self.new_student(id);
+            if id == 0 {
+                member.replace(student.snapshot());
+            }
+            self.settle(id, &mut member, probe);
+            self.population.members.push(Member::new(id, member));
         }
+    }
+
+    /// The action that a member starts at, whatever the context, `[1, d_u]`.
+    fn start(&self, id: u64, probe: &Probe<'_>) -> Tensor<2> {
+        let mut rng = seed::stream(self.problem.seed(), "start", id);
+        let center = self.problem.actions().affine().shift().to_vec();
+        let noise = StandardNormal.sample_iter(&mut rng);
+        let noise: Vec<f64> = noise.take(center.len()).collect();
+        let start = probe.perturb(&center, &noise, self.config.start);
+        probe.upload(&Rows::from_vec(start.len(), start).expect("one row"))
+    }
+
+    /// Makes a policy answer its first action everywhere.
+    fn settle(&self, id: u64, student: &mut Student<P>, probe: &mut Probe<'_>) {
+        let start = self.start(id, probe);
+        let data = self.problem.data();
+        for step in 0..SETTLING {
+            let index = random_rows(probe, self.config.policy_batch, data.host().len());
+            let x = data.x().clone().select(0, probe.upload_index(&index));
+            let u = student.policy().forward(x);
+            let away = (u - start.clone()) / self.action_scale.clone();
+            let progress = step as f64 / SETTLING as f64;
+            student.step(away.square().mean(), progress);
+        }
+        student.replace(student.snapshot());
     }
 
     fn new_student(&self, id: u64) -> Student<P> {
@@ -298,10 +357,9 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
     fn explore(&mut self, batch: &Batch, probe: &mut Probe<'_>) -> Result<RoundReport, StepError> {
         let sigma = self.config.exploration.at(probe.progress());
         let noise = self.noise.draw(&batch.index);
-        let members = &mut self.population.members;
-        let n = members.len();
+        let n = self.population.members.len();
         let mut chosen = Vec::with_capacity(n);
-        for member in members.iter_mut() {
+        for member in &mut self.population.members {
             member.reference = member.student.snapshot();
             let u = member.reference.forward(batch.x.clone());
             chosen.push(probe.download_actions(batch, u)?);
@@ -312,7 +370,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         for row_idx in 0..batch.len() {
             let which = row_idx % n;
             let u = chosen[which].row(row_idx);
-            let sigma = sigma * members[which].spread();
+            let sigma = sigma * self.population.spread(which);
             own.push(u)?;
             asked.push(&probe.perturb(u, noise.row(row_idx), sigma))?;
         }
@@ -377,8 +435,15 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             target = Tensor::cat(vec![target, rows.target.clone()], 0);
         }
 
+        if landscape.ramp < 1.0 {
+            let start = self.start(self.population.members[which].id, probe);
+            let start = start.clone().expand([x.dims()[0], start.dims()[1]]);
+            let first = surrogate.forward(x.clone(), start);
+            target = first.clone() + (target - first) * landscape.ramp;
+        }
+        let spread = self.population.spread(which);
         let member = &mut self.population.members[which];
-        let radius = landscape.sigma * member.spread();
+        let radius = landscape.sigma * spread;
         let u = member.student.policy().forward(x.clone());
         let mut y_hat = surrogate.forward(x.clone(), u.clone());
         if let Some(rows) = &rows {
@@ -414,6 +479,11 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
                 sigma: self.config.exploration.at(progress),
                 trust: self.config.trust,
                 progress,
+                ramp: if progress < self.config.ramp {
+                    progress / self.config.ramp
+                } else {
+                    1.0
+                },
             };
             for which in 0..self.population.members.len() {
                 self.improve(which, &landscape, probe);
@@ -430,7 +500,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             initial: self.config.learning_rate,
             floor: 0.0,
         };
-        self.optimizer = self.config.optimizer.init();
+        self.optimizer = self.config.surrogate_optimizer(self.problem.dims());
         let batch = CLOSING_BATCH * self.config.surrogate_batch;
         for step in 0..steps {
             if probe.stopped() {
@@ -455,6 +525,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
                 sigma: self.config.exploration.at(1.0),
                 trust: 0.0,
                 progress: share(step),
+                ramp: 1.0,
             };
             self.improve(0, &landscape, probe);
         }
@@ -533,7 +604,7 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError> {
         if self.population.members.is_empty() {
-            self.enlist(student);
+            self.enlist(student, probe);
         }
         let report = self.explore(batch, probe)?;
         self.steps_due += self.config.steps_per_call(probe.budget()) * batch.len() as f64;
@@ -601,7 +672,7 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
 
     fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         self.surrogate = snapshot.get_module("anchored.surrogate", self.surrogate.clone())?;
-        let fresh = self.config.optimizer.init();
+        let fresh = self.config.surrogate_optimizer(self.problem.dims());
         self.optimizer = snapshot.get_optimizer("anchored.optimizer", fresh)?;
         (self.steps_due, self.learning_rate, self.noise) = snapshot.get("anchored")?;
         let name = "anchored.population";

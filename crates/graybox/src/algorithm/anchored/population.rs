@@ -35,11 +35,6 @@ impl<P: Policy> Member<P> {
         }
     }
 
-    /// Its exploration, relative to the setting.
-    pub(super) fn spread(&self) -> f64 {
-        SPREAD[self.id as usize % SPREAD.len()]
-    }
-
     /// Keeps the loss of one call.
     pub(super) fn observe(&mut self, loss: f64) {
         self.losses.push(loss);
@@ -68,6 +63,14 @@ impl<P: Policy> Population<P> {
         Self {
             members: Vec::new(),
             cuts: 0,
+        }
+    }
+
+    /// Exploration of a member, relative to the setting, which is what the last one left explores with.
+    pub(super) fn spread(&self, which: usize) -> f64 {
+        match self.members.len() {
+            1 => 1.0,
+            _ => SPREAD[self.members[which].id as usize % SPREAD.len()],
         }
     }
 
