@@ -47,8 +47,14 @@ pub(crate) fn set_aside(folder: &Path) -> Result<()> {
         let numbered = |k: u32| folder.join(format!("ledger-{k}.sqlite"));
         let free = (1..10_000).map(numbered).find(|path| !path.exists());
         let free = free.context("no name is left for the old ledger")?;
-        std::fs::rename(&ledger, &free)
-            .with_context(|| format!("cannot move {} aside", ledger.display()))?;
+        // SQLite keeps the latest answers of a run that was killed in a file beside the ledger.
+        for suffix in ["", "-wal"] {
+            let named = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+            if named(&ledger).exists() {
+                std::fs::rename(named(&ledger), named(&free))
+                    .with_context(|| format!("cannot move {} aside", named(&ledger).display()))?;
+            }
+        }
     }
     Ok(())
 }
