@@ -25,23 +25,20 @@ pub enum Layout {
 /// # Errors
 /// If the file cannot be written.
 pub fn save_weights(module: &impl Module, path: &Path, layout: Layout) -> Result<(), ModelError> {
+    let store = SafetensorsStore::from_bytes(None);
+    let (format, store) = match layout {
+        Layout::Burn => ("safetensors", store),
+        Layout::PyTorch => ("pt", store.with_to_adapter(BurnToPyTorchAdapter)),
+    };
     // One entry only: several would stand in another order in every file, and equal weights are to give
     // equal files.
-    let (format, mut store) = match layout {
-        Layout::Burn => ("safetensors", SafetensorsStore::from_file(path)),
-        Layout::PyTorch => {
-            let store = SafetensorsStore::from_file(path);
-            ("pt", store.with_to_adapter(BurnToPyTorchAdapter))
-        }
-    };
-    store = store
-        .overwrite(true)
-        .clear_metadata()
-        .metadata("format", format);
-    module
-        .valid()
-        .save_into(&mut store)
-        .map_err(|error| weights_error(path, &error))
+    let mut store = store.clear_metadata().metadata("format", format);
+    let saved = module.valid().save_into(&mut store);
+    saved.map_err(|error| weights_error(path, &error))?;
+    let bytes = store.get_bytes();
+    let bytes = bytes.map_err(|error| weights_error(path, &error))?;
+    // Written here rather than by the store, whose files only their owner may read.
+    std::fs::write(path, bytes).map_err(|error| weights_error(path, &error))
 }
 
 /// Reads every tensor of a module from a safetensors file written by [`save_weights`] or by PyTorch.
