@@ -238,6 +238,57 @@ fn any_program_that_speaks_json_lines_trains_a_policy() {
     );
 }
 
+#[test]
+fn a_race_stands_beside_its_references_and_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("race.json"), folder.path().join("out"));
+    let mut race = example("race");
+    race.args(["asker_narrow", "--algorithm", "finite_difference"])
+        .args(["--calls", "60", "--seeds", "1,2"])
+        .arg("--json")
+        .arg(&file)
+        .arg("--out")
+        .arg(&out);
+    let first = run(&mut race);
+    succeeds(&first);
+    let standings = json(&file);
+    assert_eq!(standings.as_array().map(Vec::len), Some(2));
+    for standing in standings.as_array().unwrap() {
+        assert_eq!(standing["algorithm"], "finite_difference");
+        assert!(number(standing, "oracle_calls") <= 60.0);
+        for key in ["white_box_loss", "white_box_replay_loss", "floor"] {
+            assert!(number(standing, key) > 0.0, "{key}");
+        }
+        assert!(number(standing, "failed_calls") > 0.0, "{standing}");
+        assert!((0.0..1.0).contains(&number(standing, "last_valid_share")));
+    }
+    assert!(out.join("asker_narrow-60.svg").exists() && out.join("table.md").exists());
+
+    let again = run(&mut race);
+    succeeds(&again);
+    assert_eq!(again.stdout, first.stdout);
+    assert!(again.stderr.is_empty(), "something was run again");
+}
+
+#[test]
+fn a_race_names_what_there_is() {
+    for (arguments, what) in [
+        (vec!["--list"], "robotic_arm"),
+        (vec!["moon"], "robotic_arm"),
+        (vec!["asker", "--algorithm", "magic"], "finite_difference"),
+        (vec!["asker", "--calls", "0"], "at least 1 oracle call"),
+        (vec!["asker", "--set", "joint.lambda"], "NAME.path=value"),
+        (vec![], "robotic_arm"),
+    ] {
+        let output = run(example("race").args(&arguments));
+        let listed = arguments.first() == Some(&"--list");
+        assert_eq!(output.status.success(), listed, "{arguments:?}");
+        let said = if listed { output.stdout } else { output.stderr };
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains(what), "{arguments:?}: {said}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_a_run_with_everything_saved() {

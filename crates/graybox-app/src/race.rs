@@ -119,15 +119,16 @@ impl RaceArgs {
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         print!("{table}");
-        if !ran.failures.is_empty() {
-            let failures = ran.failures.join("\n");
-            bail!("{} runs failed:\n{failures}", ran.failures.len());
-        }
+        // A signal reaches the runs under way as well; that they ended early is no failure of theirs.
         if stop.is_set() {
             bail!(
                 "stopped; the same command goes on from {} finished runs",
                 all.len()
             );
+        }
+        if !ran.failures.is_empty() {
+            let failures = ran.failures.join("\n");
+            bail!("{} runs failed:\n{failures}", ran.failures.len());
         }
         Ok(())
     }
