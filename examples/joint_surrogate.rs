@@ -17,7 +17,7 @@ use graybox_arena::{TaskOracle, white_box};
 #[derive(Parser)]
 struct Args {
     /// Oracle calls that may be made
-    #[arg(long, default_value_t = 4_000)]
+    #[arg(long, default_value_t = 2_000)]
     calls: u64,
     /// Decides every random choice
     #[arg(long, default_value_t = 1)]

@@ -68,8 +68,9 @@ fn number(summary: &Value, key: &str) -> f64 {
 #[test]
 fn the_main_example_learns_and_keeps_up_with_the_true_gradient() {
     let folder = tempfile::tempdir().unwrap();
-    for seed in ["1", "2", "3", "4", "5"] {
-        let (_, summary) = joint(&folder.path().join(seed), &["--seed", seed]);
+    for seed in ["1", "2", "3"] {
+        let arguments = ["--seed", seed, "--calls", "1000"];
+        let (_, summary) = joint(&folder.path().join(seed), &arguments);
         let after = number(&summary, "true_loss_after");
         assert!(
             after * 100.0 <= number(&summary, "true_loss_before"),
@@ -99,7 +100,7 @@ fn a_run_leaves_its_results_the_same_every_time() {
     let folder = tempfile::tempdir().unwrap();
     let [first, second] = ["a", "b"].map(|name| {
         let out = folder.path().join(name);
-        let (_, mut summary) = joint(&out, &["--calls", "300", "--seed", "9"]);
+        let (_, mut summary) = joint(&out, &["--calls", "100", "--seed", "9"]);
         for key in ["wall_s", "oracle_s"] {
             assert!(number(&summary, key) > 0.0);
             summary[key] = Value::Null;

@@ -165,7 +165,7 @@ pub enum AlgorithmConfig {
 
 impl Default for AlgorithmConfig {
     fn default() -> Self {
-        Self::Joint(JointConfig::default())
+        Self::Anchored(AnchoredConfig::default())
     }
 }
 
