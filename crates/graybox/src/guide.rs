@@ -11,6 +11,12 @@ pub mod choosing {}
 #[doc = include_str!("guide/units.md")]
 pub mod units {}
 
+#[doc = include_str!("guide/lambda.md")]
+pub mod lambda {}
+
+#[doc = include_str!("guide/budgets.md")]
+pub mod budgets {}
+
 #[doc = include_str!("guide/algorithm.md")]
 pub mod algorithm {}
 
