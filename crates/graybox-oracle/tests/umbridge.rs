@@ -80,7 +80,10 @@ fn serve_by_hand(stream: TcpStream, says: &dyn Fn(usize) -> Says, count: &Atomic
                 return;
             }
             if path.is_empty() {
-                path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+                line.split(' ')
+                    .nth(1)
+                    .unwrap_or_default()
+                    .clone_into(&mut path);
             }
             let lower = line.to_ascii_lowercase();
             if let Some(value) = lower.strip_prefix("content-length:") {
