@@ -66,8 +66,9 @@ pub trait Algorithm<P: Policy>: Send {
         0
     }
 
-    /// Called once, when the calls that rounds may make are spent: what can still be made of what was learned.
-    /// None if there is nothing to be done.
+    /// Called when the calls that rounds may make are spent: what can still be made of what was learned. None if
+    /// there is nothing to be done, or the run was asked to stop before it was done: a resumed run then calls
+    /// it again.
     ///
     /// # Errors
     /// As [`round`](Self::round).

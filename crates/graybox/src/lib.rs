@@ -14,6 +14,7 @@ mod dataset;
 mod diagnose;
 mod error;
 mod exploration;
+pub mod gauss_newton;
 pub mod guide;
 mod objective;
 mod observe;

@@ -386,8 +386,8 @@ impl<P: Policy> Trainer<P> {
                 }
             } else {
                 self.metered.begin_round(self.round);
-                self.finish(observer)?;
-                self.finished = self.metered.unanswered().is_none();
+                let done = self.finish(observer)?;
+                self.finished = done && self.metered.unanswered().is_none();
             }
         }
         self.save(true)?;
@@ -438,7 +438,8 @@ impl<P: Policy> Trainer<P> {
         Ok(())
     }
 
-    fn finish(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    /// False if it was stopped before it was done.
+    fn finish(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
         let mut rng = seed::stream(self.config.seed, "finish", 0);
         let mut probe = Probe {
             metered: &mut self.metered,
@@ -449,12 +450,14 @@ impl<P: Policy> Trainer<P> {
             device: self.problem.device(),
             stop: &self.stop,
         };
-        if let Some(report) = self.algorithm.finish(&mut self.student, &mut probe)? {
+        let report = self.algorithm.finish(&mut self.student, &mut probe)?;
+        let done = report.is_some() || !self.stop.is_set();
+        if let Some(report) = report {
             let mut line = self.line(report.loss, None);
             line.terms = report.terms;
             self.tell(line, observer);
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Looks for what keeps the run from learning, and tells what was not told before.

@@ -19,6 +19,8 @@ const CUTS: [f64; 2] = [0.25, 0.5];
 pub(super) struct Member<P> {
     pub(super) id: u64,
     pub(super) student: Student<P>,
+    /// The policy that it started as.
+    pub(super) first: P,
     /// The policy that chose the last calls, the centre of its trust region.
     pub(super) reference: P,
     /// True losses at its own actions, as they were measured.
@@ -29,6 +31,7 @@ impl<P: Policy> Member<P> {
     pub(super) fn new(id: u64, student: Student<P>) -> Self {
         Self {
             id,
+            first: student.snapshot(),
             reference: student.snapshot(),
             student,
             losses: Vec::new(),
@@ -92,6 +95,7 @@ impl<P: Policy> Population<P> {
         for member in &self.members {
             let name = format!("{name}.{}", member.id);
             member.student.save(&name, snapshot)?;
+            snapshot.put_module(&format!("{name}.first"), &member.first)?;
             snapshot.put_module(&format!("{name}.reference"), &member.reference)?;
         }
         Ok(())
@@ -109,6 +113,8 @@ impl<P: Policy> Population<P> {
             let name = format!("{name}.{id}");
             let mut member = Member::new(id, new_student(id));
             member.student.load(&name, snapshot)?;
+            let first = format!("{name}.first");
+            member.first = snapshot.get_module(&first, member.first)?.valid();
             let reference = format!("{name}.reference");
             member.reference = snapshot.get_module(&reference, member.reference)?.valid();
             member.losses = losses;

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use graybox_model::{HeadConfig, MlpPolicy};
+use graybox_model::{HeadConfig, MlpConfig, MlpPolicy};
 use graybox_oracle::{Dims, FnOracle};
 
 use super::*;
 use crate::testing::Harness;
-use crate::{AlgorithmConfig, Dataset, RunReport, Silent, TrainConfig, Trainer};
+use crate::{AlgorithmConfig, Dataset, Ending, RunReport, Silent, Stop, TrainConfig, Trainer};
 
 /// One context, one action: the outcome `2u + x²` is to be `target(x)`.
 fn problem(target: impl Fn(f64) -> f64) -> Problem {
@@ -116,6 +116,37 @@ fn a_closing_phase_that_does_not_help_is_undone() {
     assert!(line.terms["after_closing"] > line.terms["before_closing"]);
     assert_eq!(line.loss, Some(line.terms["before_closing"]));
     assert_ne!(kept, undone);
+}
+
+#[test]
+fn a_run_stopped_in_its_closing_phase_goes_on_there_and_pays_for_nothing_twice() {
+    // 90 calls for rounds, 5 before and 5 after the closing phase.
+    let mut whole = trainer(thorough(), 100, 1, counting(&Arc::default(), u64::MAX));
+    run(&mut whole);
+
+    let (asked, stop) = (Arc::new(AtomicU64::new(0)), Stop::new());
+    let oracle = |asked: &Arc<AtomicU64>, stop: &Stop| {
+        let (asked, stop) = (Arc::clone(asked), stop.clone());
+        FnOracle::new(Dims::new(1, 1, 1), move |x: &[f64], u: &[f64]| {
+            if asked.fetch_add(1, Ordering::Relaxed) == 94 {
+                stop.set();
+            }
+            parabola(x, u)
+        })
+    };
+    let mut first = trainer(thorough(), 100, 1, oracle(&asked, &stop)).with_stop(stop.clone());
+    let report = run(&mut first);
+    assert_eq!((report.ending, report.oracle_calls), (Ending::Stopped, 95));
+
+    let mut second = trainer(thorough(), 100, 1, oracle(&asked, &stop));
+    second.resume(&first.snapshot().unwrap()).unwrap();
+    let report = run(&mut second);
+    assert_eq!(
+        (report.ending, report.oracle_calls),
+        (Ending::BudgetSpent, 100)
+    );
+    assert_eq!(asked.load(Ordering::Relaxed), 100);
+    assert_eq!(actions(&second), actions(&whole));
 }
 
 /// An algorithm outside a trainer.

@@ -1,0 +1,176 @@
+//! What can be chosen of [`Anchored`](super::Anchored), each part with the value that switches it off.
+
+use burn::optim::ModuleOptimizer;
+use graybox_model::MlpConfig;
+use graybox_oracle::Dims;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{at_least_one, not_negative, positive};
+use crate::exploration::Annealed;
+use crate::student::adam;
+use crate::{ConfigError, Soap};
+
+/// What turns gradients into steps, for policies and surrogate alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Adam: no products of matrices, for layers too wide for those.
+    Adam,
+    /// [`Soap`].
+    #[default]
+    Soap,
+}
+
+impl OptimizerKind {
+    pub(super) fn init(self) -> ModuleOptimizer {
+        self.with_decay(0.0)
+    }
+
+    /// Adam goes without the decay.
+    fn with_decay(self, decay: f64) -> ModuleOptimizer {
+        match self {
+            Self::Adam => adam(),
+            Self::Soap => Soap { decay }.into(),
+        }
+    }
+}
+
+/// Settings of [`Anchored`](super::Anchored).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnchoredConfig {
+    /// Inner steps per call: the dial to turn before buying more calls. By default 10,000 in all for 2,000
+    /// calls, and as the root of the calls for other budgets.
+    pub steps_per_call: Option<f64>,
+    /// Policies at the start.
+    pub population: usize,
+    /// How many of them start with one action for all contexts: contexts that start in different branches of
+    /// an inverse never meet again. The others start as they were initialised, different from context to context:
+    /// where the oracle is flat, some contexts start beyond it. 0 for none.
+    pub constant: usize,
+    /// Standard deviation of the actions that constant policies start at, in units of the actions' scale.
+    pub start: f64,
+    /// Share of the budget over which the targets move from what the first policy brings to what is wanted,
+    /// so that residuals stay small and every context stays in its branch; 0 for the targets as they are.
+    pub ramp: f64,
+    /// Every second policy takes damped Gauss–Newton steps and knows no trust region: it is fast where the
+    /// oracle is steep here and flat there, and lost where the surrogate is wrong. Needs a squared error.
+    pub gauss_newton: bool,
+    /// Noise on the actions asked.
+    pub exploration: Annealed,
+    /// Weight of the penalty on leaving the trust region, 0 for none.
+    pub trust: f64,
+    /// Share of a policy's batch that are rows already measured; 0 trains on the surrogate alone.
+    pub anchored: f64,
+    /// Rows of a policy's batch.
+    pub policy_batch: usize,
+    /// Rows of the surrogate's batch.
+    pub surrogate_batch: usize,
+    /// For policies and surrogate.
+    pub optimizer: OptimizerKind,
+    /// Hidden layers of the surrogate.
+    pub surrogate: MlpConfig,
+    /// Number of surrogates whose mean is the prediction.
+    pub ensemble: usize,
+    /// The surrogate's learning rate at the start.
+    pub learning_rate: f64,
+    /// The surrogate's weight decay, with SOAP, where there are more than four actions per outcome: most
+    /// directions of the actions are then hardly known, and of the functions that fit the calls the plainer one
+    /// is the better guess. Elsewhere it would only bias the fit, and is not used.
+    pub decay: f64,
+    /// Steps of the closing phase for each network, as a share of the inner steps before it; 0 for no such
+    /// phase.
+    pub closing: f64,
+    /// Share of the budget that is kept back to compare the policies before and after the closing phase,
+    /// 128 calls at most.
+    pub guard: f64,
+}
+
+impl Default for AnchoredConfig {
+    fn default() -> Self {
+        Self {
+            steps_per_call: None,
+            population: 4,
+            constant: 2,
+            start: 0.5,
+            ramp: 0.2,
+            gauss_newton: true,
+            exploration: Annealed::default(),
+            trust: 3.0,
+            anchored: 0.5,
+            policy_batch: 32,
+            surrogate_batch: 64,
+            optimizer: OptimizerKind::Soap,
+            surrogate: MlpConfig::default(),
+            ensemble: 1,
+            learning_rate: 3e-3,
+            decay: 0.1,
+            closing: 0.5,
+            guard: 0.04,
+        }
+    }
+}
+
+/// Actions per outcome beyond which the surrogate's weights decay.
+const MANY_ACTIONS: usize = 4;
+
+impl AnchoredConfig {
+    pub(in crate::algorithm) fn check(&self) -> Result<(), ConfigError> {
+        if let Some(steps) = self.steps_per_call {
+            positive("anchored.steps_per_call", steps)?;
+        }
+        at_least_one("anchored.population", self.population)?;
+        not_negative("anchored.start", self.start)?;
+        share("anchored.ramp", self.ramp)?;
+        self.exploration.check("anchored.exploration")?;
+        not_negative("anchored.trust", self.trust)?;
+        share("anchored.anchored", self.anchored)?;
+        at_least_one("anchored.policy_batch", self.policy_batch)?;
+        at_least_one("anchored.surrogate_batch", self.surrogate_batch)?;
+        at_least_one("anchored.ensemble", self.ensemble)?;
+        positive("anchored.learning_rate", self.learning_rate)?;
+        not_negative("anchored.decay", self.decay)?;
+        not_negative("anchored.closing", self.closing)?;
+        share("anchored.guard", self.guard)?;
+        if let Err(error) = self.surrogate.check() {
+            let expected = "hidden layers with units";
+            return Err(ConfigError::new("anchored.surrogate", error, expected));
+        }
+        Ok(())
+    }
+
+    /// Inner steps per call under a budget.
+    pub(super) fn steps_per_call(&self, budget: u64) -> f64 {
+        self.steps_per_call.unwrap_or_else(|| {
+            let budget = budget as f64;
+            10_000.0 * (budget / 2_000.0).sqrt() / budget
+        })
+    }
+
+    pub(super) fn surrogate_optimizer(&self, dims: Dims) -> ModuleOptimizer {
+        let many = dims.u > MANY_ACTIONS * dims.y;
+        self.optimizer
+            .with_decay(if many { self.decay } else { 0.0 })
+    }
+
+    /// Steps of each network in the closing phase.
+    pub(super) fn closing_steps(&self, budget: u64) -> usize {
+        (self.steps_per_call(budget) * budget as f64 * self.closing).round() as usize
+    }
+
+    /// Share of the way to the targets after this share of the run.
+    pub(super) fn ramp_at(&self, progress: f64) -> f64 {
+        if progress < self.ramp {
+            progress / self.ramp
+        } else {
+            1.0
+        }
+    }
+}
+
+fn share(field: &str, value: f64) -> Result<(), ConfigError> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::new(field, value, "a share between 0 and 1"))
+}

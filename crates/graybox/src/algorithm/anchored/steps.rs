@@ -1,0 +1,206 @@
+//! Steps of the surrogate and of the policies, which cost no calls.
+
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use graybox_model::{Policy, Surrogate, Term};
+
+use super::start::FLOOR;
+use super::{Anchored, random_rows};
+use crate::{LearningRate, Objective, Probe, Replayed, anchor, bridge, gauss_newton, trust_region};
+
+/// Share of the measured rows, the newest, that policies are anchored at.
+const NEWEST: f64 = 0.3;
+/// Reach of a measurement and of a round, in units of the noise the policy explores with.
+const ANCHOR_REACH: f64 = 2.0;
+
+/// What a policy step is taken on, apart from the policy.
+pub(super) struct Landscape<'a, S> {
+    pub(super) surrogate: &'a S,
+    /// Standard deviation of the exploration.
+    pub(super) sigma: f64,
+    /// Weight of the trust region.
+    pub(super) trust: f64,
+    pub(super) progress: f64,
+    /// Share of the way from what the first action brings to the targets.
+    pub(super) ramp: f64,
+}
+
+/// Rows that a policy learns from.
+struct Lesson {
+    x: Tensor<2>,
+    target: Tensor<2>,
+    /// The last rows, where they were measured.
+    measured: Option<Replayed>,
+}
+
+impl Lesson {
+    /// What measurements add to predictions at actions `u`, `[n, d_y]`.
+    fn known<S: Surrogate>(
+        &self,
+        surrogate: &S,
+        u: Tensor<2>,
+        scale: &Tensor<2>,
+        reach: f64,
+    ) -> Option<Tensor<2>> {
+        let rows = self.measured.as_ref()?;
+        let (n, measured) = (u.dims()[0], rows.x.dims()[0]);
+        let at = u.narrow(0, n - measured, measured);
+        let known = anchor::correction(surrogate, rows, at, scale, reach);
+        let unknown = Tensor::zeros([n - measured, known.dims()[1]], &known.device());
+        Some(Tensor::cat(vec![unknown, known], 0))
+    }
+}
+
+impl<P: Policy, S: Surrogate> Anchored<P, S> {
+    /// One step of the surrogate on the mismatch, on rows of any age.
+    pub(super) fn fit_surrogate(&mut self, n: usize, rate: f64, probe: &mut Probe<'_>) {
+        let index = random_rows(probe, n, self.replay.len());
+        let rows = self.replay.select(probe.upload_index(&index));
+        let mismatch = Term {
+            weight: rows.answered.clone() / rows.answered.sum().clamp_min(1.0),
+            target: rows.y,
+        };
+        let y_hat = self.surrogate.forward(rows.x, rows.u);
+        let mut gradients = self.error.total(y_hat, &[mismatch]).backward();
+        let gradients = GradientsParams::from_module(&mut gradients, &self.surrogate);
+        let surrogate = self.surrogate.clone();
+        self.surrogate = self.optimizer.step(rate, surrogate, gradients);
+    }
+
+    /// Rows for a policy: contexts that cost nothing, then measured rows.
+    fn lesson(&self, probe: &mut Probe<'_>) -> Lesson {
+        let data = self.problem.data();
+        let n = self.config.policy_batch;
+        let anchored = (self.config.anchored * n as f64).round() as usize;
+        let fresh = random_rows(probe, n - anchored, data.host().len());
+        let fresh = probe.upload_index(&fresh);
+        let x = data.x().clone().select(0, fresh.clone());
+        let target = data.target().clone().select(0, fresh);
+        if anchored == 0 {
+            return Lesson {
+                x,
+                target,
+                measured: None,
+            };
+        }
+        let len = self.replay.len();
+        let newest = (NEWEST * len as f64).ceil() as usize;
+        let back = random_rows(probe, anchored, newest);
+        let index: Vec<usize> = back.into_iter().map(|age| len - 1 - age).collect();
+        let rows = self.replay.select(probe.upload_index(&index));
+        Lesson {
+            x: Tensor::cat(vec![x, rows.x.clone()], 0),
+            target: Tensor::cat(vec![target, rows.target.clone()], 0),
+            measured: Some(rows),
+        }
+    }
+
+    /// One step of a policy on the fit: on contexts that cost nothing, and on measured rows with the anchor.
+    pub(super) fn improve(
+        &mut self,
+        which: usize,
+        landscape: &Landscape<'_, S>,
+        probe: &mut Probe<'_>,
+    ) {
+        let lesson = self.lesson(probe);
+        let member = &self.population.members[which];
+        let mut target = lesson.target.clone();
+        if landscape.ramp < 1.0 {
+            let first = member.first.forward(lesson.x.clone());
+            let first = landscape.surrogate.forward(lesson.x.clone(), first);
+            target = first.clone() + (target - first) * landscape.ramp;
+        }
+        let radius = landscape.sigma * self.population.spread(which);
+        let objective = self.problem.objective().clone();
+        match objective.least_squares() {
+            Some(weights) if self.config.gauss_newton && member.id % 2 == 1 => {
+                self.newton_step(which, &lesson, target, radius, weights, landscape);
+            }
+            _ => self.gradient_step(which, &lesson, target, radius, landscape),
+        }
+    }
+
+    /// The loss under the anchored surrogate, within the trust region.
+    fn gradient_step(
+        &mut self,
+        which: usize,
+        lesson: &Lesson,
+        target: Tensor<2>,
+        radius: f64,
+        landscape: &Landscape<'_, S>,
+    ) {
+        let member = &mut self.population.members[which];
+        let x = lesson.x.clone();
+        let u = member.student.policy().forward(x.clone());
+        let mut y_hat = landscape.surrogate.forward(x.clone(), u.clone());
+        let reach = ANCHOR_REACH * radius;
+        let at = u.clone().without_autodiff();
+        if let Some(known) = lesson.known(landscape.surrogate, at, &self.action_scale, reach) {
+            y_hat = y_hat + known;
+        }
+        let n = x.dims()[0];
+        let share = 1.0 / (n as f64 * self.baseline);
+        let fit = Term {
+            weight: Tensor::full([n], share, &target.device()),
+            target,
+        };
+        let mut loss = self.problem.objective().total(y_hat, &[fit]);
+        if landscape.trust > 0.0 {
+            let u_0 = member.reference.forward(x);
+            let outside = trust_region::outside(u, u_0, &self.action_scale, radius);
+            loss = loss + outside.mean() * landscape.trust;
+        }
+        member.student.step(loss, landscape.progress);
+    }
+
+    /// The same with damped Gauss–Newton steps, wherever they lead.
+    fn newton_step(
+        &mut self,
+        which: usize,
+        lesson: &Lesson,
+        target: Tensor<2>,
+        radius: f64,
+        weights: &[f64],
+        landscape: &Landscape<'_, S>,
+    ) {
+        let student = &mut self.population.members[which].student;
+        let u = student.act(lesson.x.clone());
+        let linear = gauss_newton::linearise(landscape.surrogate, &lesson.x, &u);
+        let reach = ANCHOR_REACH * radius;
+        let mut residual = linear.y - target;
+        if let Some(known) = lesson.known(landscape.surrogate, u, &self.action_scale, reach) {
+            residual = residual + known;
+        }
+        // Losses in units of the baseline, as in the gradient's steps.
+        let weights: Vec<f64> = weights.iter().map(|w| w / self.baseline).collect();
+        let residual = bridge::download(residual);
+        let scale = self.problem.actions().affine();
+        let pull = gauss_newton::pull(&linear.jacobian, &residual, &weights, scale.scale());
+        let pull = bridge::upload(&pull, self.problem.device()) / residual.len() as f64;
+        student.follow(lesson.x.clone(), pull, landscape.progress);
+    }
+
+    /// The inner steps that the calls so far have paid for.
+    pub(super) fn learn(&mut self, probe: &mut Probe<'_>) {
+        let progress = probe.progress();
+        let rate = LearningRate {
+            initial: self.config.learning_rate,
+            floor: FLOOR,
+        };
+        while self.steps_due >= 1.0 {
+            self.steps_due -= 1.0;
+            self.fit_surrogate(self.config.surrogate_batch, rate.at(progress), probe);
+            let surrogate = self.surrogate.valid();
+            let landscape = Landscape {
+                surrogate: &surrogate,
+                sigma: self.config.exploration.at(progress),
+                trust: self.config.trust,
+                progress,
+                ramp: self.config.ramp_at(progress),
+            };
+            for which in 0..self.population.members.len() {
+                self.improve(which, &landscape, probe);
+            }
+        }
+    }
+}
