@@ -168,7 +168,7 @@ impl Entry {
                 white_box::trainer(problem, config, oracle, Box::new(WhiteBox::new(task)))
             }
             Contender::WhiteBoxReplay(settings) => {
-                let algorithm = WhiteBoxReplay::new(*settings, task);
+                let algorithm = WhiteBoxReplay::new(*settings, task, &problem);
                 white_box::trainer(problem, config, oracle, Box::new(algorithm))
             }
         }
