@@ -8,12 +8,18 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use graybox::{Silent, Stop};
-use graybox_arena::race::{self, Entry, Finish, Finished, Group, Override, Plan, Standing};
+use graybox_arena::race::{
+    self, Ablation, Entry, Finish, Finished, Group, Override, Plan, Standing,
+};
 
 use crate::{Artifacts, Curve, DeviceName, learning_curves, stop_on_ctrl_c};
 
 /// What to race, with how many calls, and where the results go.
 #[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct RaceArgs {
     /// Tasks, or `all`
     tasks: Vec<String>,
@@ -29,6 +35,9 @@ pub struct RaceArgs {
     /// A setting, such as joint.lambda=0.5, white_box.batch=1 or train.policy.hidden=[32,32]
     #[arg(long = "set", value_name = "NAME.PATH=VALUE")]
     overrides: Vec<Override>,
+    /// Race the default algorithm against itself without each of its parts
+    #[arg(long, conflicts_with_all = ["algorithm", "json"])]
+    ablate: bool,
     /// Leave out the runs with the true gradient
     #[arg(long)]
     no_reference: bool,
@@ -64,6 +73,9 @@ impl RaceArgs {
         if self.list {
             return list();
         }
+        if self.ablate {
+            return self.without_parts(subcommand);
+        }
         let plan = Plan {
             tasks: self.tasks.clone(),
             algorithms: self.algorithm.clone(),
@@ -74,28 +86,8 @@ impl RaceArgs {
         };
         let entries = plan.entries()?;
         let asked = plan.asked()?;
-        self.device.open()?;
-        let stop = stop_on_ctrl_c()?;
-
-        let program = std::env::current_exe().context("cannot find this program's file")?;
         let artifacts = self.out.as_deref().map(Artifacts::create).transpose()?;
-        let mut finished = match &artifacts {
-            Some(artifacts) => {
-                let path = artifacts.folder().join("finished.jsonl");
-                Some(Finished::open(&path, &race::build_of(&program)?)?)
-            }
-            None => None,
-        };
-        let device = self.device.to_string();
-        let worker = || {
-            let mut command = Command::new(&program);
-            command.args(subcommand);
-            command.args(["--worker", "--device", &device]);
-            // Several runs share the cores; none is to take them all.
-            command.env("RAYON_NUM_THREADS", "1");
-            command
-        };
-        let ran = self.finishes(&entries, &worker, finished.as_mut(), &stop)?;
+        let ran = self.run_all(&entries, subcommand, artifacts.as_ref())?;
 
         let find = |entry: &&Entry| ran.finishes.iter().find(|(run, _)| run == *entry);
         let all: Vec<Finish> = ran
@@ -119,18 +111,60 @@ impl RaceArgs {
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         print!("{table}");
-        // A signal reaches the runs under way as well; that they ended early is no failure of theirs.
-        if stop.is_set() {
-            bail!(
-                "stopped; the same command goes on from {} finished runs",
-                all.len()
-            );
+        ran.complete()
+    }
+
+    /// The default algorithm whole and without each of its parts.
+    fn without_parts(&self, subcommand: &[&str]) -> Result<()> {
+        let [calls] = self.calls[..] else {
+            bail!("--ablate takes one number of calls");
+        };
+        let ablation = Ablation {
+            tasks: self.tasks.clone(),
+            calls,
+            seeds: self.seeds.clone(),
+            overrides: self.overrides.clone(),
+        };
+        let lanes = ablation.lanes()?;
+        let entries: Vec<Entry> = lanes.iter().flat_map(|lane| lane.entries.clone()).collect();
+        let artifacts = self.out.as_deref().map(Artifacts::create).transpose()?;
+        let ran = self.run_all(&entries, subcommand, artifacts.as_ref())?;
+        let table = race::ablation_table(&lanes, &ran.finishes);
+        if let Some(artifacts) = &artifacts {
+            let text = format!("{table}\nMade by\n\n    {}\n", command_line());
+            artifacts.write("ablations.md", |path| Ok(std::fs::write(path, text)?))?;
         }
-        if !ran.failures.is_empty() {
-            let failures = ran.failures.join("\n");
-            bail!("{} runs failed:\n{failures}", ran.failures.len());
-        }
-        Ok(())
+        print!("{table}");
+        ran.complete()
+    }
+
+    /// Runs what has not been run yet, each in a process of its own.
+    fn run_all(
+        &self,
+        entries: &[Entry],
+        subcommand: &[&str],
+        artifacts: Option<&Artifacts>,
+    ) -> Result<Ran> {
+        self.device.open()?;
+        let stop = stop_on_ctrl_c()?;
+        let program = std::env::current_exe().context("cannot find this program's file")?;
+        let mut finished = match artifacts {
+            Some(artifacts) => {
+                let path = artifacts.folder().join("finished.jsonl");
+                Some(Finished::open(&path, &race::build_of(&program)?)?)
+            }
+            None => None,
+        };
+        let device = self.device.to_string();
+        let worker = || {
+            let mut command = Command::new(&program);
+            command.args(subcommand);
+            command.args(["--worker", "--device", &device]);
+            // Several runs share the cores; none is to take them all.
+            command.env("RAYON_NUM_THREADS", "1");
+            command
+        };
+        self.finishes(entries, &worker, finished.as_mut(), &stop)
     }
 
     /// The finish of every entry, from the file where it is known.
@@ -188,6 +222,7 @@ impl RaceArgs {
             None => Ok(Ran {
                 finishes: known,
                 failures,
+                stopped: stop.is_set(),
             }),
         }
     }
@@ -242,6 +277,25 @@ impl RaceArgs {
 struct Ran {
     finishes: Vec<(Entry, Finish)>,
     failures: Vec<String>,
+    stopped: bool,
+}
+
+impl Ran {
+    /// Fails if something is missing.
+    fn complete(&self) -> Result<()> {
+        // A signal reaches the runs under way as well; that they ended early is no failure of theirs.
+        if self.stopped {
+            bail!(
+                "stopped; the same command goes on from {} finished runs",
+                self.finishes.len()
+            );
+        }
+        if !self.failures.is_empty() {
+            let failures = self.failures.join("\n");
+            bail!("{} runs failed:\n{failures}", self.failures.len());
+        }
+        Ok(())
+    }
 }
 
 fn list() -> Result<()> {

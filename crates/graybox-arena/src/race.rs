@@ -14,6 +14,7 @@ use graybox::{AlgorithmConfig, ConfigError, TrainConfig, TrainError};
 use crate::white_box::{ReplayConfig, WhiteBoxConfig};
 use crate::{Task, all, by_name, white_box};
 
+mod ablation;
 mod entry;
 mod finish;
 mod finished;
@@ -21,8 +22,9 @@ mod overrides;
 mod table;
 mod workers;
 
+pub use ablation::{Ablation, Lane, PARTS, Part, ablation_table};
 pub use entry::{Contender, Entry};
-pub use finish::{Finish, Standing};
+pub use finish::{Finish, Standing, Timings};
 pub use finished::{Finished, build_of};
 pub use overrides::Override;
 pub use table::{Group, groups, table};
@@ -268,6 +270,34 @@ pub enum RaceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use graybox::oracle::Dims;
+
+    /// What a run might have come to.
+    pub(super) fn finish(task: &str, seed: u64, loss: f64) -> Finish {
+        Finish {
+            task: task.into(),
+            algorithm: "joint".into(),
+            seed,
+            device: "flex".into(),
+            dims: Dims::new(2, 1, 2),
+            calls: 100,
+            oracle_calls: 100,
+            failed_calls: 0,
+            scoring_calls: 0,
+            true_loss_before: Some(1.0),
+            true_loss_after: Some(loss),
+            undefined_share: 0.0,
+            last_valid_share: None,
+            jacobian_cosine: None,
+            rounds: 10,
+            stopped: false,
+            facts: serde_json::Value::Null,
+            diagnoses: Vec::new(),
+            wall_s: 3.0,
+            oracle_s: 1.0,
+            curve: vec![(0, 1.0), (50, 0.1), (100, loss)],
+        }
+    }
 
     fn plan(task: &str, algorithm: &str) -> Plan {
         Plan {

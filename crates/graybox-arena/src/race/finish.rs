@@ -55,12 +55,36 @@ pub struct Finish {
     pub curve: Vec<(u64, f64)>,
 }
 
+/// What a round takes, and what for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Timings {
+    /// Milliseconds of the whole run, closing phase included, per round.
+    pub round_ms: f64,
+    /// Share of them in the oracle.
+    pub oracle: f64,
+    /// Share of them in the networks and everything else around the oracle.
+    pub networks: f64,
+}
+
+impl Timings {
+    fn of(finish: &Finish) -> Self {
+        let oracle = finish.oracle_s / finish.wall_s;
+        Self {
+            round_ms: 1e3 * finish.wall_s / finish.rounds.max(1) as f64,
+            oracle,
+            networks: 1.0 - oracle,
+        }
+    }
+}
+
 /// A finish beside what the true gradient reaches with as many calls and the same seed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Standing {
     /// The run itself.
     #[serde(flatten)]
     pub finish: Finish,
+    /// What a round took.
+    pub timings: Timings,
     /// The true gradient, every call used once.
     pub white_box_loss: Option<f64>,
     /// The true gradient, every call used many times.
@@ -90,6 +114,7 @@ impl Standing {
             all.iter().find(same)?.true_loss_after
         };
         Ok(Self {
+            timings: Timings::of(finish),
             white_box_loss: reference(white_box::NAME),
             white_box_replay_loss: reference(white_box::WhiteBoxReplay::NAME),
             floor: task.floor(),

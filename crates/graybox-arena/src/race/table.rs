@@ -99,8 +99,8 @@ impl Group {
 }
 
 const HEADER: &str = "\
-| task | calls | algorithm | seeds | median | quartiles | 95 % of the median | worst | true gradient | true gradient, replayed | floor | published | calls to true gradient | failed | last 200 valid | no outcome | cos(J̃, J) | s without F |
-|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+| task | calls | algorithm | seeds | median | quartiles | 95 % of the median | worst | true gradient | true gradient, replayed | floor | published | calls to true gradient | failed | last 200 valid | no outcome | cos(J̃, J) | s without F | ms a round | of it F |
+|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 ";
 
 /// The groups as a Markdown table. Losses are noise-free, on fresh contexts, in the task's units.
@@ -141,6 +141,8 @@ pub fn table(groups: &[Group]) -> String {
             whole(of(|standing| {
                 Some(standing.finish.wall_s - standing.finish.oracle_s)
             })),
+            whole(of(|standing| Some(standing.timings.round_ms))),
+            share(of(|standing| Some(standing.timings.oracle))),
         ];
         writeln!(text, "| {} |", cells.join(" | ")).expect("writing to a string cannot fail");
     }
@@ -151,32 +153,10 @@ pub fn table(groups: &[Group]) -> String {
 mod tests {
     use super::*;
     use crate::race::Finish;
-    use graybox::oracle::Dims;
+    use crate::race::tests::finish;
 
     fn standing(seed: u64, loss: f64) -> Standing {
-        let finish = Finish {
-            task: "asker".into(),
-            algorithm: "joint".into(),
-            seed,
-            device: "flex".into(),
-            dims: Dims::new(2, 1, 2),
-            calls: 100,
-            oracle_calls: 100,
-            failed_calls: 0,
-            scoring_calls: 0,
-            true_loss_before: Some(1.0),
-            true_loss_after: Some(loss),
-            undefined_share: 0.0,
-            last_valid_share: None,
-            jacobian_cosine: None,
-            rounds: 10,
-            stopped: false,
-            facts: serde_json::Value::Null,
-            diagnoses: Vec::new(),
-            wall_s: 3.0,
-            oracle_s: 1.0,
-            curve: vec![(0, 1.0), (50, 0.1), (100, loss)],
-        };
+        let finish = finish("asker", seed, loss);
         let all = [Finish {
             algorithm: "white_box".into(),
             true_loss_after: Some(0.1),
