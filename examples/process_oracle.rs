@@ -60,7 +60,8 @@ fn main() -> Result<()> {
         workers: args.workers,
         ..ProcessConfig::new(args.program)
     };
-    let oracle = ProcessOracle::start(process.clone())?;
+    let stop = stop_on_ctrl_c()?;
+    let oracle = ProcessOracle::start(process.clone())?.with_stop(stop.flag());
     let described = oracle.description().clone();
     let data = if let Some(path) = &args.data {
         let names = |of: &[graybox::oracle::Quantity]| -> Vec<String> {
@@ -77,7 +78,7 @@ fn main() -> Result<()> {
 
     let mut trainer = Trainer::new(config, problem, oracle)?
         .with_held_out(held_out)
-        .with_stop(stop_on_ctrl_c()?);
+        .with_stop(stop);
     let run = trainer.run(&mut Console::new(described.name.clone()))?;
 
     let summary = Summary::new(&described.name, &args.device, &trainer, &run);

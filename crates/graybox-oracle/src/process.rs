@@ -11,7 +11,8 @@ mod error;
 mod pool;
 mod slot;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,9 @@ pub struct ProcessConfig {
     pub batch: usize,
     /// How many starts in a row may fail before a worker is put aside.
     pub start_attempts: u32,
+    /// How long rows may still be answered after somebody asked to stop, in seconds.
+    #[serde(with = "seconds")]
+    pub grace: Duration,
 }
 
 impl ProcessConfig {
@@ -133,6 +137,7 @@ impl Default for ProcessConfig {
             window: 1,
             batch: 1,
             start_attempts: 5,
+            grace: Duration::from_secs(2),
         }
     }
 }
@@ -168,7 +173,8 @@ impl Default for ProcessConfig {
 /// # When it ends
 /// Dropping it closes the programs' input, gives them half a second to end, then terminates and at last kills
 /// what is left of their process groups. The keyboard's Ctrl-C reaches only the trainer, which should end by
-/// dropping its oracle. A trainer that is killed outright leaves programs that see their input end.
+/// dropping its oracle; so that it need not wait for rows that take minutes, it can hand its stop flag to
+/// [`with_stop`](Self::with_stop). A trainer that is killed outright leaves programs that see their input end.
 ///
 /// ```
 /// use graybox_oracle::{Oracle, ProcessConfig, ProcessOracle, Queries, Rows};
@@ -202,6 +208,17 @@ impl ProcessOracle {
             description,
             pool: Mutex::new(pool),
         })
+    }
+
+    /// Listens to a flag that ends the run. Once it is set, rows may be answered for the time of
+    /// [`grace`](ProcessConfig::grace), so that a quick round is not lost; then those without an answer are [`Cancelled`](crate::RowError::Cancelled) and the
+    /// programs at work on them ended.
+    #[must_use]
+    pub fn with_stop(self, flag: Arc<AtomicBool>) -> Self {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.stop_at(flag);
+        drop(pool);
+        self
     }
 
     /// What the program said of itself, or its bare sizes where the configuration gave them.

@@ -5,7 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use graybox_oracle::{
@@ -566,6 +567,47 @@ fn a_program_that_hangs_at_start_is_killed_on_drop() {
         ..config
     });
     assert_eq!(children(std::process::id(), &marker), [] as [&str; 0]);
+}
+
+// When somebody asks to stop.
+
+#[test]
+fn rows_that_take_too_long_are_cancelled_and_answers_so_far_are_told() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let config = ProcessConfig {
+        grace: Duration::ZERO,
+        time_limit: Duration::from_hours(1),
+        ..misbehaving("hangs")
+    };
+    let oracle = ProcessOracle::start(config).unwrap();
+    let oracle = oracle.with_stop(Arc::clone(&stop));
+    let (x, u) = (vec![2.0; 3], vec![0.5, -0.5, 0.25]);
+    let (x, u) = (Rows::from_vec(1, x).unwrap(), Rows::from_vec(1, u).unwrap());
+    let mut told = Vec::new();
+    oracle.evaluate_each(Queries::new(&x, &u).unwrap(), &mut |answer| {
+        stop.store(true, Ordering::Relaxed);
+        told.push((answer.row, answer.outcome));
+    });
+    told.sort_by_key(|(row, _)| *row);
+    let cancelled = || Err(RowError::Cancelled);
+    assert_eq!(told, [(0, truth(0.5)), (1, cancelled()), (2, cancelled())]);
+    assert_eq!(ask_u(&oracle, &[0.5]), [cancelled()]);
+
+    stop.store(false, Ordering::Relaxed);
+    assert_eq!(ask_u(&oracle, &[0.75]), [truth(0.75)]);
+}
+
+#[test]
+fn a_quick_round_is_finished_within_the_grace() {
+    let stop = Arc::new(AtomicBool::new(true));
+    let oracle = ProcessOracle::start(ProcessConfig::new(python("lens.py"))).unwrap();
+    let oracle = oracle.with_stop(stop);
+    let x = Rows::from_vec(2, vec![4.0, 4.0]).unwrap();
+    let u = Rows::from_vec(1, vec![2.0]).unwrap();
+    assert_eq!(
+        oracle.evaluate(Queries::new(&x, &u).unwrap()),
+        [Ok(vec![4.0])]
+    );
 }
 
 // Data that programs make.

@@ -4,6 +4,8 @@
 //! `poll`. A row thus costs one write, one `poll` and one read, and no hand-over between threads.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,6 +22,9 @@ pub(super) struct Pool {
     now: Instant,
     /// When it was last checked that the programs live.
     checked: Instant,
+    stop: Arc<AtomicBool>,
+    /// When the flag was first seen to be set.
+    stopped: Option<Instant>,
 }
 
 impl Pool {
@@ -52,6 +57,8 @@ impl Pool {
             config,
             now,
             checked: now,
+            stop: Arc::default(),
+            stopped: None,
         };
         while !pool.slots.iter().any(Slot::is_up) {
             if !pool.slots.iter().any(Slot::is_first_starting) {
@@ -66,6 +73,12 @@ impl Pool {
         }
         let description = pool.work.description.clone().unwrap_or_default();
         Ok((pool, description))
+    }
+
+    /// Listens to this flag from now on.
+    pub(super) fn stop_at(&mut self, flag: Arc<AtomicBool>) {
+        self.stop = flag;
+        self.stopped = None;
     }
 
     /// Has every row answered, and tells of each answer when it is there.
@@ -92,12 +105,32 @@ impl Pool {
             if left == 0 {
                 break;
             }
-            if self.slots.iter().all(Slot::is_aside) {
+            if self.is_out_of_time() {
+                self.cancel();
+            } else if self.slots.iter().all(Slot::is_aside) {
                 self.give_up();
             } else {
                 self.turn(Some(queries));
             }
         }
+    }
+
+    /// Whether somebody asked to stop, and rows have been waited for long enough since.
+    fn is_out_of_time(&mut self) -> bool {
+        if !self.stop.load(Ordering::Relaxed) {
+            self.stopped = None;
+            return false;
+        }
+        let since = *self.stopped.get_or_insert(self.now);
+        self.now.saturating_duration_since(since) >= self.config.grace
+    }
+
+    /// Fails all rows without an answer, since nobody waits for them any more.
+    fn cancel(&mut self) {
+        for slot in &mut self.slots {
+            slot.abandon(self.now, &mut self.work);
+        }
+        self.fail_waiting(&RowError::Cancelled);
     }
 
     /// Fails all rows that wait, since nobody is left to ask.
@@ -107,12 +140,16 @@ impl Pool {
             .iter_mut()
             .filter_map(|slot| slot.start_error().as_ref());
         let reason = reasons.next().map(ToString::to_string).unwrap_or_default();
+        let error = RowError::Unavailable(format!("no worker starts any more: {reason}"));
+        self.fail_waiting(&error);
+    }
+
+    fn fail_waiting(&mut self, error: &RowError) {
         let tasks = self
             .work
             .queue
             .drain(..)
             .chain(self.work.suspects.drain(..));
-        let error = RowError::Unavailable(format!("no worker starts any more: {reason}"));
         self.work
             .answers
             .extend(tasks.map(|task| Answer::new(task.row, Err(error.clone()))));

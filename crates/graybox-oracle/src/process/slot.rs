@@ -75,6 +75,8 @@ pub(super) enum Fault {
     Silent,
     /// It wrote something that is not an answer.
     Unreadable(String),
+    /// Nobody waits for its answers any more.
+    Abandoned,
 }
 
 /// A worker.
@@ -464,6 +466,19 @@ impl Slot {
         Ok(())
     }
 
+    /// Puts the rows it holds back among those that wait, and ends the program that is at work on them.
+    pub(super) fn abandon(&mut self, now: Instant, work: &mut Work) {
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() {
+            return;
+        }
+        let tasks = held.into_iter().flat_map(|request| request.tasks);
+        work.queue.extend(tasks);
+        if !self.is_leaving() {
+            self.leave(Fault::Abandoned, now);
+        }
+    }
+
     /// Takes no more from a program that has ended or must.
     fn leave(&mut self, fault: Fault, now: Instant) {
         if let Some(program) = &mut self.program {
@@ -524,6 +539,7 @@ impl Slot {
                 };
                 self.start_failed(error, now, config);
             }
+            Fault::Abandoned => {}
             fault => {
                 self.blame(fault, since, &status, &last_words, work, config);
                 self.deaths += 1;
@@ -556,7 +572,7 @@ impl Slot {
         let error = match fault {
             Fault::Silent => RowError::TimedOut,
             Fault::Unreadable(why) => RowError::Malformed(format!("`{program}`: {why}")),
-            Fault::Died | Fault::Start(_) => {
+            Fault::Died | Fault::Start(_) | Fault::Abandoned => {
                 task.deaths += 1;
                 task.avoid = Some(self.index);
                 if task.deaths <= config.retries {
