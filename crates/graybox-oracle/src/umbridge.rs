@@ -5,13 +5,17 @@
 //! rows at a time are many connections. There is no batch, no authentication and no encryption in it; a proxy in
 //! front adds the last two.
 //!
-//! `client` is the oracle, `wire` what goes over the connections, `server` the other side.
+//! `client` is the oracle, `handshake` what it asks before the first row, `wire` what goes over the connections,
+//! `server` the other side.
 //!
 //! Source: Seelinger et al., UM-Bridge: Uncertainty quantification and modeling bridge, JOSS 8(83), 2023.
 
 mod client;
+mod config;
+mod handshake;
 mod server;
 mod wire;
 
-pub use client::{ConnectError, UmBridgeConfig, UmBridgeOracle};
+pub use client::UmBridgeOracle;
+pub use config::{ConnectError, UmBridgeConfig};
 pub use server::{Model, ServeConfig, ServeError, UmBridgeServer};

@@ -56,20 +56,32 @@ enum Says {
 
 /// A server that answers the n-th `Evaluate` as told. Returns its address.
 fn scripted(says: impl Fn(usize) -> Says + Send + Sync + 'static) -> String {
+    scripted_after(0, says)
+}
+
+/// The same behind a proxy that has no server at first, for so many requests.
+fn scripted_after(unready: usize, says: impl Fn(usize) -> Says + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let says = Arc::new(says);
     let count = Arc::new(AtomicUsize::new(0));
+    let unready = Arc::new(AtomicUsize::new(unready));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (says, count) = (Arc::clone(&says), Arc::clone(&count));
-            thread::spawn(move || serve_by_hand(stream, &*says, &count));
+            let unready = Arc::clone(&unready);
+            thread::spawn(move || serve_by_hand(stream, &unready, &*says, &count));
         }
     });
     url
 }
 
-fn serve_by_hand(stream: TcpStream, says: &dyn Fn(usize) -> Says, count: &AtomicUsize) {
+fn serve_by_hand(
+    stream: TcpStream,
+    unready: &AtomicUsize,
+    says: &dyn Fn(usize) -> Says,
+    count: &AtomicUsize,
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     loop {
@@ -97,7 +109,10 @@ fn serve_by_hand(stream: TcpStream, says: &dyn Fn(usize) -> Says, count: &Atomic
         if reader.read_exact(&mut body).is_err() {
             return;
         }
+        let one_less = |left: usize| left.checked_sub(1);
+        let down = unready.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
         let page = match path.as_str() {
+            _ if down.is_ok() => Says::Page("503 Service Unavailable", "<html>"),
             "/Info" => Says::Page(
                 "200 OK",
                 r#"{"protocolVersion": 1.0, "models": ["forward"]}"#,
@@ -273,6 +288,21 @@ fn a_busy_proxy_is_waited_for() {
     });
     let oracle = UmBridgeOracle::connect(UmBridgeConfig::new([url])).unwrap();
     assert_eq!(ask(&oracle, &[0.5; 2]), [truth(0.5), truth(0.5)]);
+}
+
+#[test]
+fn a_proxy_that_has_no_server_yet_is_waited_for_before_the_first_row() {
+    let url = scripted_after(3, |_| Says::Page("200 OK", GOOD));
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig::new([url])).unwrap();
+    assert_eq!(ask(&oracle, &[0.5]), [truth(0.5)]);
+
+    let url = scripted_after(usize::MAX, |_| Says::Nothing);
+    let error = UmBridgeOracle::connect(UmBridgeConfig {
+        patience: Duration::from_millis(120),
+        ..UmBridgeConfig::new([url])
+    });
+    let error = error.err().unwrap();
+    assert!(matches!(error, ConnectError::NotReady { .. }), "{error}");
 }
 
 #[test]

@@ -7,165 +7,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 use ureq::Agent;
 use ureq::config::Config as HttpConfig;
 
+use super::config::{ConnectError, UmBridgeConfig};
+use super::handshake::{self, Handshake, Shape};
 use super::wire::{Verdict, read_evaluate, write_evaluate};
-use crate::wire::excerpt;
-use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, RowError, seconds};
-
-/// Which model to ask, where, and how long to wait for it.
-///
-/// ```
-/// use graybox_oracle::UmBridgeConfig;
-///
-/// let read: UmBridgeConfig = serde_json::from_str(
-///     r#"{"urls": ["http://node1:4242", "http://node2:4242"], "connections": 8, "config": {"mesh": "fine"}}"#,
-/// )?;
-/// assert_eq!((read.model.as_str(), read.connections), ("forward", 8));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct UmBridgeConfig {
-    /// The servers, such as `http://node1:4242`; one load balancer before many counts as one.
-    pub urls: Vec<String>,
-    /// The model's name.
-    pub model: String,
-    /// Rows asked at the same time, over as many connections; at least one to each server. A server that runs
-    /// one model at a time lets the others wait, within their time limit.
-    pub connections: usize,
-    /// How many of the model's input numbers are the context `x`; the others are the action `u`. If not stated,
-    /// the last input is the action and those before it are the context.
-    pub d_x: Option<usize>,
-    /// The model takes the action first and then the context.
-    pub action_first: bool,
-    /// The model's own settings, sent with every row.
-    pub config: Map<String, Value>,
-    /// The longest a row may take, in seconds, once it is sent.
-    #[serde(with = "seconds")]
-    pub time_limit: Duration,
-    /// How long servers that do not answer are tried before they are given up, in seconds.
-    #[serde(with = "seconds")]
-    pub patience: Duration,
-    /// How often a row whose server died is given to another one.
-    pub retries: u32,
-    /// Rows that fail one after the other at a server, without a reason, before it is given up.
-    pub silent_failures: u32,
-    /// The largest answer that is read, in bytes.
-    pub max_answer: u64,
-    /// The environment variable that holds the servers' access token, sent as `Authorization: Bearer …`.
-    pub token_variable: Option<String>,
-}
-
-impl UmBridgeConfig {
-    /// The model `forward`, asked one row at a time.
-    pub fn new<S: Into<String>>(urls: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            urls: urls.into_iter().map(Into::into).collect(),
-            ..Self::default()
-        }
-    }
-
-    fn check(&self) -> Result<(), ConnectError> {
-        let refuse = |what: String| Err(ConnectError::Config(what));
-        if self.urls.is_empty() {
-            return refuse(
-                "there are no urls: name a server, as in \"http://localhost:4242\"".into(),
-            );
-        }
-        for url in &self.urls {
-            let known = url.starts_with("http://") || url.starts_with("https://");
-            if !known {
-                return refuse(format!("`{url}` does not begin with http:// or https://"));
-            }
-            if url.contains('@') {
-                // Not shown: what stands before the @ may be a password.
-                return refuse(
-                    "a url holds a user name or password: put the token into an environment variable and name that \
-                     in token_variable"
-                        .into(),
-                );
-            }
-        }
-        if self.connections == 0 {
-            return refuse("connections = 0, expected at least 1".into());
-        }
-        if self.time_limit.is_zero() || self.patience.is_zero() {
-            return refuse("time_limit and patience must be above 0 seconds".into());
-        }
-        if self.silent_failures == 0 || self.max_answer < 256 {
-            return refuse("silent_failures must be at least 1 and max_answer at least 256".into());
-        }
-        Ok(())
-    }
-}
-
-impl Default for UmBridgeConfig {
-    fn default() -> Self {
-        Self {
-            urls: Vec::new(),
-            model: "forward".into(),
-            connections: 1,
-            d_x: None,
-            action_first: false,
-            config: Map::new(),
-            time_limit: Duration::from_mins(1),
-            patience: Duration::from_mins(1),
-            retries: 2,
-            silent_failures: 50,
-            max_answer: 4 << 20,
-            token_variable: None,
-        }
-    }
-}
-
-/// Why a server cannot serve as an oracle.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// A setting that makes no sense.
-    #[error("the server's settings cannot be used: {0}")]
-    Config(String),
-    /// The token is not there.
-    #[error("the environment variable {0} is not set: it should hold the servers' access token")]
-    NoToken(String),
-    /// Nobody answers.
-    #[error("{url} does not answer: {reason}; is the server running, and reachable from here?")]
-    Unreachable {
-        /// The server.
-        url: String,
-        /// What happened instead.
-        reason: String,
-    },
-    /// Something answers, but not as UM-Bridge does.
-    #[error("{url} is no UM-Bridge server of protocol 1.0 or 0.9: {reason}")]
-    NotUmBridge {
-        /// The server.
-        url: String,
-        /// What it does instead.
-        reason: String,
-    },
-    /// The server has no such model, or it cannot be evaluated.
-    #[error("{url} has no model `{model}` that can be evaluated; it has {known}")]
-    NoModel {
-        /// The server.
-        url: String,
-        /// The model asked for.
-        model: String,
-        /// The models it has.
-        known: String,
-    },
-    /// The model's sizes do not fit.
-    #[error("{url}: {reason}")]
-    Sizes {
-        /// The server.
-        url: String,
-        /// What does not fit.
-        reason: String,
-    },
-}
+use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, RowError};
 
 /// A model behind one or more UM-Bridge servers.
 ///
@@ -198,19 +46,13 @@ pub struct UmBridgeOracle {
     changed: Condvar,
 }
 
-/// The model's inputs and outputs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Shape {
-    /// Whether requests name the model, as they do since protocol 1.0.
-    named: bool,
-    input_sizes: Vec<usize>,
-    output_sizes: Vec<usize>,
-}
-
 struct Site {
     url: String,
     evaluate: String,
 }
+
+/// How long a row that finds out whether a server is up again is alone with it.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// What the connections share.
 #[derive(Default)]
@@ -261,7 +103,9 @@ enum Sent {
 }
 
 impl UmBridgeOracle {
-    /// Asks the first server that answers for the model's sizes. The others must have the same model.
+    /// Asks the first server that answers for the model's sizes. The others must have the same model. Where nobody
+    /// listens that is an error at once; a server, or a proxy before it, that is there but not ready is waited for,
+    /// as long as `patience` says.
     ///
     /// # Errors
     /// If no server answers, or the model is not there, cannot be evaluated, or has other sizes than stated.
@@ -293,30 +137,14 @@ impl UmBridgeOracle {
             })
             .collect();
 
-        let mut first_error = None;
-        let mut shape = None;
-        for site in &sites {
-            let handshake = Handshake {
-                agent: &agents[0],
-                url: &site.url,
-                token: token.as_deref(),
-                limit: config.max_answer,
-            };
-            match handshake.shape(&config) {
-                Ok(found) => {
-                    shape = Some(found);
-                    break;
-                }
-                Err(error) => {
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        let Some(shape) = shape else {
-            let none = || ConnectError::Config("there are no urls".into());
-            return Err(first_error.unwrap_or_else(none));
-        };
-        let dims = dims(&config, &shape)?;
+        let handshakes = sites.iter().map(|site| Handshake {
+            agent: &agents[0],
+            url: &site.url,
+            token: token.as_deref(),
+            limit: config.max_answer,
+        });
+        let shape = handshake::shape(&handshakes.collect::<Vec<_>>(), &config)?;
+        let dims = handshake::dims(&config, &shape)?;
         let state = State {
             health: vec![Health::default(); sites.len()],
             ..State::default()
@@ -423,8 +251,9 @@ impl UmBridgeOracle {
         let site = other.or(sites.first().copied())?;
         state.queue.pop_front();
         if let Some(down) = &mut state.health[site].down {
-            // One row finds out whether it is up again; the others wait or go elsewhere.
-            down.again = now + self.config.time_limit;
+            // One row finds out whether it is up again; the others wait or go elsewhere. A server that is still
+            // down says so at once, so that they need not wait for the answer.
+            down.again = now + PROBE;
         }
         Some((site, task))
     }
@@ -627,155 +456,5 @@ impl Oracle for UmBridgeOracle {
             drop(answers);
             told.iter().for_each(&mut *tell);
         });
-    }
-}
-
-/// The widths: the model's inputs one after the other are split into a context and an action.
-fn dims(config: &UmBridgeConfig, shape: &Shape) -> Result<Dims, ConnectError> {
-    let total: usize = shape.input_sizes.iter().sum();
-    let d_y: usize = shape.output_sizes.iter().sum();
-    let refuse = |reason: String| {
-        Err(ConnectError::Sizes {
-            url: config.urls[0].clone(),
-            reason,
-        })
-    };
-    let own = match (&shape.input_sizes[..], config.action_first) {
-        ([.., last], false) => total - last,
-        ([first, ..], true) => total - first,
-        ([], _) => 0,
-    };
-    let d_x = config.d_x.unwrap_or(own);
-    if total <= d_x {
-        return refuse(format!(
-            "the model takes {total} numbers, of which d_x = {d_x} are the context: nothing is left for the action"
-        ));
-    }
-    if d_y == 0 {
-        return refuse("the model has no output".into());
-    }
-    Ok(Dims::new(d_x, total - d_x, d_y))
-}
-
-/// What is asked before the first row.
-struct Handshake<'a> {
-    agent: &'a Agent,
-    url: &'a str,
-    token: Option<&'a str>,
-    limit: u64,
-}
-
-impl Handshake<'_> {
-    fn shape(&self, config: &UmBridgeConfig) -> Result<Shape, ConnectError> {
-        let info = self.get("Info")?;
-        let is = |version: f64| info["protocolVersion"].as_f64() == Some(version);
-        let model = Some(config.model.as_str());
-        if is(0.9) {
-            if info["support"]["Evaluate"] != true {
-                return Err(self.no_model(config, "one that cannot"));
-            }
-            return Ok(Shape {
-                named: false,
-                input_sizes: self.sizes(&self.get("GetInputSizes")?, "inputSizes")?,
-                output_sizes: self.sizes(&self.get("GetOutputSizes")?, "outputSizes")?,
-            });
-        }
-        if !is(1.0) {
-            let said = excerpt(info.to_string().as_bytes(), 120);
-            return Err(self.not_um_bridge(format!("it says `{said}` of itself")));
-        }
-        let names: Vec<&str> = (info["models"].as_array().into_iter().flatten())
-            .filter_map(Value::as_str)
-            .collect();
-        let known = excerpt(names.join(", ").as_bytes(), 200);
-        if !names.iter().any(|name| Some(*name) == model) {
-            return Err(self.no_model(config, &known));
-        }
-        let name = json!({"name": config.model});
-        if self.post("ModelInfo", &name)?["support"]["Evaluate"] != true {
-            return Err(self.no_model(config, &format!("{known}, but this one cannot")));
-        }
-        let asked = json!({"name": config.model, "config": config.config});
-        Ok(Shape {
-            named: true,
-            input_sizes: self.sizes(&self.post("InputSizes", &asked)?, "inputSizes")?,
-            output_sizes: self.sizes(&self.post("OutputSizes", &asked)?, "outputSizes")?,
-        })
-    }
-
-    fn sizes(&self, answer: &Value, key: &str) -> Result<Vec<usize>, ConnectError> {
-        // No model has as many numbers; what is beyond would only cost memory.
-        const MOST: u64 = 1 << 24;
-        let sizes = answer[key]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let read = sizes
-            .iter()
-            .map(|size| size.as_u64().filter(|size| *size <= MOST));
-        match read.map(|size| size.map(|size| size as usize)).collect() {
-            Some(sizes) if answer[key].is_array() => Ok(sizes),
-            _ => {
-                let said = excerpt(answer.to_string().as_bytes(), 120);
-                Err(self.not_um_bridge(format!("`{said}` gives no {key}")))
-            }
-        }
-    }
-
-    fn get(&self, call: &str) -> Result<Value, ConnectError> {
-        let mut request = self.agent.get(format!("{}/{call}", self.url));
-        if let Some(token) = self.token {
-            request = request.header("Authorization", token);
-        }
-        self.read(call, request.call())
-    }
-
-    fn post(&self, call: &str, body: &Value) -> Result<Value, ConnectError> {
-        let mut request = self
-            .agent
-            .post(format!("{}/{call}", self.url))
-            .header("Content-Type", "application/json");
-        if let Some(token) = self.token {
-            request = request.header("Authorization", token);
-        }
-        self.read(call, request.send(body.to_string()))
-    }
-
-    fn read(
-        &self,
-        call: &str,
-        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Value, ConnectError> {
-        let unreachable = |error: ureq::Error| ConnectError::Unreachable {
-            url: self.url.to_owned(),
-            reason: error.to_string(),
-        };
-        let mut answer = answer.map_err(unreachable)?;
-        let status = answer.status().as_u16();
-        let limited = answer.body_mut().with_config().limit(self.limit);
-        let body = limited.read_to_vec().map_err(unreachable)?;
-        match serde_json::from_slice(&body) {
-            Ok(value) if (200..300).contains(&status) => Ok(value),
-            _ => {
-                let said = excerpt(&body, 120);
-                Err(self
-                    .not_um_bridge(format!("to {call} it answers with status {status}: {said}")))
-            }
-        }
-    }
-
-    fn no_model(&self, config: &UmBridgeConfig, known: &str) -> ConnectError {
-        ConnectError::NoModel {
-            url: self.url.to_owned(),
-            model: config.model.clone(),
-            known: known.to_owned(),
-        }
-    }
-
-    fn not_um_bridge(&self, reason: String) -> ConnectError {
-        ConnectError::NotUmBridge {
-            url: self.url.to_owned(),
-            reason,
-        }
     }
 }

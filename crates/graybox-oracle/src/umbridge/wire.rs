@@ -57,10 +57,15 @@ struct Answer<'a> {
     error: Option<&'a RawValue>,
 }
 
+/// Whether a status says that the server, or the proxy before it, has no room or no model just now.
+pub(super) fn not_now(status: u16) -> bool {
+    matches!(status, 408 | 429 | 502..=504)
+}
+
 /// Reads the answer to `Evaluate`. `output_sizes` are those of the model.
 pub(super) fn read_evaluate(status: u16, body: &[u8], output_sizes: &[usize]) -> Verdict {
     match status {
-        408 | 429 | 502..=504 => return Verdict::NotNow(format!("HTTP status {status}")),
+        _ if not_now(status) => return Verdict::NotNow(format!("HTTP status {status}")),
         300..=399 | 401 | 403 | 404 | 405 | 407 => {
             let said = excerpt(body, 120);
             return Verdict::Never(format!("HTTP status {status}: {said}"));
