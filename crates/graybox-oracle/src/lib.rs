@@ -44,12 +44,12 @@ pub use closure::{FnOracle, IntoOutcome};
 pub use description::{Description, Quantity};
 pub use error::{AskError, BudgetError, RowError, ShapeError};
 #[cfg(feature = "ledger")]
-pub use ledger::{Answered, Duplicates, Lab, Ledger, LedgerError, Wanted};
+pub use ledger::{Duplicates, Lab, Ledger, LedgerError, Wanted};
 pub use metered::{Budget, Meter, Metered};
 pub use oracle::{Answer, Dims, Oracle, Outcome};
 #[cfg(unix)]
 pub use process::{ProcessConfig, ProcessOracle, SpawnError, StartError};
-pub use record::{Asking, Purpose, Recall, Record, RecordError};
+pub use record::{Answered, Asking, Purpose, Recall, Record, RecordError};
 pub use rows::{Queries, Rows};
 #[cfg(unix)]
 pub use sample::{Sample, SampleError};

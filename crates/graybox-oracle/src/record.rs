@@ -1,6 +1,6 @@
 //! Keeping every answer, so that none is paid for twice.
 
-use crate::{Answer, Outcome, Queries};
+use crate::{Answer, Dims, Outcome, Queries, Rows, ShapeError};
 
 /// A memory of answers between a meter and its oracle.
 ///
@@ -60,6 +60,67 @@ pub enum Recall {
     Duplicate(Outcome),
     /// Nothing, but it is the same as this earlier row of the batch.
     SameAs(usize),
+}
+
+/// Rows that were answered, in the order their answers came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    x: Rows,
+    u: Rows,
+    y: Rows,
+}
+
+impl Answered {
+    /// None yet, of these widths.
+    pub fn new(dims: Dims) -> Self {
+        Self {
+            x: Rows::new(dims.x),
+            u: Rows::new(dims.u),
+            y: Rows::new(dims.y),
+        }
+    }
+
+    /// Adds a row and its outcome.
+    ///
+    /// # Errors
+    /// If one of them has another width; nothing is added then.
+    pub fn push(&mut self, x: &[f64], u: &[f64], y: &[f64]) -> Result<(), ShapeError> {
+        self.x.fits(x)?;
+        self.u.fits(u)?;
+        self.y.push(y)?;
+        self.x.push(x)?;
+        self.u.push(u)
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.y.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The widths of the rows.
+    pub fn dims(&self) -> Dims {
+        Dims::new(self.x.width(), self.u.width(), self.y.width())
+    }
+
+    /// The contexts, `[n, d_x]`.
+    pub fn x(&self) -> &Rows {
+        &self.x
+    }
+
+    /// The actions, `[n, d_u]`.
+    pub fn u(&self) -> &Rows {
+        &self.u
+    }
+
+    /// The outcomes, `[n, d_y]`.
+    pub fn y(&self) -> &Rows {
+        &self.y
+    }
 }
 
 /// A record that cannot be read or written. The run must stop: what it went on to pay for would be lost.

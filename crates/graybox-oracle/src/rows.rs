@@ -48,15 +48,21 @@ impl Rows {
     /// # Errors
     /// If the row is not as wide as the others.
     pub fn push(&mut self, row: &[f64]) -> Result<(), ShapeError> {
-        if row.len() != self.width {
-            return Err(ShapeError::Width {
-                found: row.len(),
-                expected: self.width,
-            });
-        }
+        self.fits(row)?;
         self.data.extend_from_slice(row);
         self.len += 1;
         Ok(())
+    }
+
+    /// Whether a row is as wide as the others.
+    pub(crate) fn fits(&self, row: &[f64]) -> Result<(), ShapeError> {
+        if row.len() == self.width {
+            return Ok(());
+        }
+        Err(ShapeError::Width {
+            found: row.len(),
+            expected: self.width,
+        })
     }
 
     /// Appends all rows of another matrix of the same width.

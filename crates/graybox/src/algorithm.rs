@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use burn::prelude::*;
 use graybox_model::{Layout, ModelError, Policy, Surrogate};
+use graybox_oracle::Answered;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,13 @@ pub trait Algorithm<P: Policy>: Send {
         batch: &Batch,
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError>;
+
+    /// Takes in calls that another run has paid for, before the first round. False if it learns nothing from calls
+    /// but its own.
+    fn recall(&mut self, answered: &Answered) -> bool {
+        let _ = answered;
+        false
+    }
 
     /// Calls of a budget that are kept back from the rounds for [`finish`](Self::finish).
     fn reserve(&self, budget: u64) -> u64 {

@@ -221,6 +221,12 @@ pub enum TrainError {
         "the oracle states no bounds for action {0:?}: give it a \"lo\" and a \"hi\" in its description"
     )]
     Unbounded(String),
+    /// Calls of an earlier run for an algorithm that has no use for them.
+    #[error(
+        "{0} learns from its own calls alone, so a warm start would change nothing: leave it out, or choose an algorithm \
+         that keeps its calls (anchored, joint with the split routing, two_stage)"
+    )]
+    NoWarmStart(&'static str),
     /// A round failed.
     #[error(transparent)]
     Step(#[from] StepError),

@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 
-use graybox_oracle::Rows;
+use graybox_oracle::{Answered, Rows};
 
 use crate::snapshot::Snapshot;
 use crate::{Batch, Measured, SnapshotError, bridge};
@@ -15,6 +15,8 @@ pub struct Replay {
     /// `[capacity, d_x + d_u + 2 d_y + 1]`, of which the first `len` rows are filled.
     rows: Option<Tensor<2>>,
     len: usize,
+    /// How many of them, the first, are from before the run.
+    recalled: usize,
     widths: [usize; 5],
 }
 
@@ -39,6 +41,7 @@ impl Replay {
         Self {
             rows: None,
             len: 0,
+            recalled: 0,
             widths: [d_x, d_u, d_y, d_y, 1],
         }
     }
@@ -67,6 +70,29 @@ impl Replay {
             1,
         );
         self.append(new);
+    }
+
+    /// Keeps calls that were made before the run, ahead of its own. What was wanted there is not known: their
+    /// target is what came of them.
+    ///
+    /// # Panics
+    /// If something is kept already, or the rows are not as wide as these.
+    pub fn recall(&mut self, answered: &Answered, device: &Device) {
+        assert!(self.is_empty(), "what is recalled is older than the run");
+        let n = answered.len();
+        if n == 0 {
+            return;
+        }
+        let [x, u, y] =
+            [answered.x(), answered.u(), answered.y()].map(|rows| bridge::upload(rows, device));
+        let known = Tensor::ones([n, 1], device);
+        self.append(Tensor::cat(vec![x, u, y.clone(), y, known], 1));
+        self.recalled = n;
+    }
+
+    /// Rows from before the run; they have the lowest numbers.
+    pub fn recalled(&self) -> usize {
+        self.recalled
     }
 
     fn append(&mut self, new: Tensor<2>) {
@@ -125,7 +151,10 @@ impl Replay {
             let rows = bridge::download(rows.clone().narrow(0, 0, self.len));
             rows.as_slice().to_vec()
         });
-        snapshot.put(name, &(self.widths, rows.unwrap_or_default()))
+        snapshot.put(
+            name,
+            &(self.widths, self.recalled, rows.unwrap_or_default()),
+        )
     }
 
     pub(crate) fn load(
@@ -133,10 +162,11 @@ impl Replay {
         snapshot: &Snapshot,
         device: &Device,
     ) -> Result<Self, SnapshotError> {
-        let (widths, values): ([usize; 5], Vec<f64>) = snapshot.get(name)?;
+        let (widths, recalled, values): ([usize; 5], usize, Vec<f64>) = snapshot.get(name)?;
         let mut replay = Self {
             rows: None,
             len: 0,
+            recalled,
             widths,
         };
         let rows = Rows::from_vec(widths.iter().sum(), values).map_err(|error| {
@@ -204,5 +234,23 @@ mod tests {
             bridge::download(replay.all().u).as_slice()[4..6],
             [20.0, 25.0]
         );
+    }
+
+    #[test]
+    fn what_is_recalled_comes_first_and_is_told_apart_after_a_save() {
+        let mut old = Answered::new(graybox_oracle::Dims::new(1, 1, 1));
+        old.push(&[1.0], &[2.0], &[3.0]).unwrap();
+        old.push(&[4.0], &[5.0], &[6.0]).unwrap();
+        let mut replay = Replay::new(1, 1, 1);
+        replay.recall(&old, &Device::flex());
+        keep(&mut replay, &[7.0]);
+
+        let mut snapshot = Snapshot::new();
+        replay.save("replay", &mut snapshot).unwrap();
+        let replay = Replay::load("replay", &snapshot, &Device::flex()).unwrap();
+        assert_eq!((replay.len(), replay.recalled()), (3, 2));
+        let all = replay.all();
+        assert_eq!(bridge::download(all.y).as_slice(), &[3.0, 6.0, 700.0]);
+        assert_eq!(replay.answered(), [0, 1, 2]);
     }
 }

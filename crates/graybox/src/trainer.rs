@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use graybox_model::{MlpConfig, MlpPolicy, Policy};
-use graybox_oracle::{Budget, Metered, Oracle, Outcome, Queries, Record, RowError, Rows};
+use graybox_oracle::{
+    Answered, Budget, Dims, Metered, Oracle, Outcome, Queries, Record, RowError, Rows,
+};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +161,8 @@ pub struct Trainer<P: Policy> {
     diagnosed: Vec<Diagnosis>,
     record: Option<Box<dyn Record>>,
     checkpoint: Option<Checkpoint>,
+    /// What stands for the calls it was started with.
+    warm: Option<String>,
 }
 
 /// The policy's actions on the held-out rows and what came of them.
@@ -219,7 +223,7 @@ impl<P: Policy> Trainer<P> {
     ) -> Result<Self, TrainError> {
         config.check()?;
         let problem = problem.with_seed(config.seed);
-        check_widths(&problem, &oracle)?;
+        check_widths(&problem, oracle.dims(), "the oracle")?;
         let budget = Budget::new(config.calls)
             .map_err(|error| ConfigError::new("calls", config.calls, error.to_string()))?;
         let policy = new_policy(&mut seed::stream(config.seed, "policy", 0));
@@ -242,6 +246,7 @@ impl<P: Policy> Trainer<P> {
             diagnosed: Vec::new(),
             record: None,
             checkpoint: None,
+            warm: None,
         })
     }
 
@@ -273,6 +278,22 @@ impl<P: Policy> Trainer<P> {
     pub fn with_record(mut self, record: impl Record + 'static) -> Self {
         self.record = Some(Box::new(record));
         self
+    }
+
+    /// Starts with calls that other runs have paid for, such as the [`answers`] of a ledger: they teach the
+    /// surrogate before the first call, and are not charged.
+    ///
+    /// # Errors
+    /// If they are of other widths than the problem, or the algorithm learns from its own calls alone.
+    ///
+    /// [`answers`]: Answered
+    pub fn with_warm_start(mut self, answered: &Answered) -> Result<Self, TrainError> {
+        check_widths(&self.problem, answered.dims(), "the warm start")?;
+        if !self.algorithm.recall(answered) {
+            return Err(TrainError::NoWarmStart(self.algorithm.facts().name));
+        }
+        self.warm = Some(print(&[answered.x(), answered.u(), answered.y()]));
+        Ok(self)
     }
 
     /// Saves the state of the run to this file every so often and at its end, and goes on from there if the
@@ -339,20 +360,17 @@ impl<P: Policy> Trainer<P> {
 
     /// Everything that decides which rows are asked: two runs of the same key are the same run.
     fn key(&self) -> String {
-        let print = |data: &Dataset| {
-            let values = data.x().as_slice().iter().chain(data.target().as_slice());
-            let bytes: Vec<u8> = values
-                .flat_map(|value| value.to_bits().to_le_bytes())
-                .collect();
-            format!("{} rows {:016x}", data.len(), seed::fnv1a(&bytes))
-        };
-        let key = serde_json::json!({
+        let print = |data: &Dataset| print(&[data.x(), data.target()]);
+        let mut key = serde_json::json!({
             "algorithm": self.algorithm.facts().name,
             "config": self.config,
             "parameters": Module::num_params(self.student.policy()),
             "data": print(self.problem.data().host()),
             "held_out": self.held_out.as_ref().map(print),
         });
+        if let Some(warm) = &self.warm {
+            key["warm_start"] = warm.as_str().into();
+        }
         key.to_string()
     }
 
@@ -640,8 +658,18 @@ impl<P: Policy> Trainer<P> {
     }
 }
 
-fn check_widths(problem: &Problem, oracle: &dyn Oracle) -> Result<(), TrainError> {
-    let (asked, found) = (problem.dims(), oracle.dims());
+/// How many rows there are, and a hash of their numbers.
+fn print(columns: &[&Rows]) -> String {
+    let values = columns.iter().flat_map(|rows| rows.as_slice());
+    let bytes: Vec<u8> = values
+        .flat_map(|value| value.to_bits().to_le_bytes())
+        .collect();
+    let n = columns.first().map_or(0, |rows| rows.len());
+    format!("{n} rows {:016x}", seed::fnv1a(&bytes))
+}
+
+fn check_widths(problem: &Problem, found: Dims, other: &'static str) -> Result<(), TrainError> {
+    let asked = problem.dims();
     let checks = [
         ("the data's context x", asked.x, found.x),
         ("the actions u", asked.u, found.u),
@@ -652,7 +680,7 @@ fn check_widths(problem: &Problem, oracle: &dyn Oracle) -> Result<(), TrainError
             return Err(TrainError::Width {
                 what,
                 found: asked,
-                other: "the oracle",
+                other,
                 expected: found,
             });
         }

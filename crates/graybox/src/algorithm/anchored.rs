@@ -23,7 +23,7 @@
 use burn::optim::ModuleOptimizer;
 use burn::prelude::*;
 use graybox_model::{Ensemble, MlpSurrogate, Policy, Surrogate};
-use graybox_oracle::Rows;
+use graybox_oracle::{Answered, Rows};
 use rand::RngExt;
 
 use super::{Algorithm, Facts, PolicyFactory, TrainedSurrogate};
@@ -212,6 +212,11 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
         self.guard(budget)
     }
 
+    fn recall(&mut self, answered: &Answered) -> bool {
+        self.replay.recall(answered, self.problem.device());
+        true
+    }
+
     fn round(
         &mut self,
         student: &mut Student<P>,
@@ -219,6 +224,7 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError> {
         if self.population.members.is_empty() {
+            self.recollect(probe);
             self.enlist(student, probe);
         }
         let report = self.explore(batch, probe)?;

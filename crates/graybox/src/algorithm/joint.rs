@@ -17,6 +17,7 @@
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use graybox_model::{Ensemble, MlpConfig, MlpSurrogate, Policy, Surrogate, Term, inner_product};
+use graybox_oracle::Answered;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -414,6 +415,15 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Joint<S> {
 
     fn calls(&self, n: usize) -> u64 {
         n as u64
+    }
+
+    fn recall(&mut self, answered: &Answered) -> bool {
+        // The other routings need to know what was wanted, or never look back.
+        let useful = self.config.routing == Routing::Split;
+        if useful {
+            self.replay.recall(answered, &self.data.x().device());
+        }
+        useful
     }
 
     fn round(

@@ -15,7 +15,7 @@
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use graybox_model::{HeadConfig, MlpConfig, MlpSurrogate, Policy, Surrogate};
-use graybox_oracle::Rows;
+use graybox_oracle::{Answered, Rows};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -329,6 +329,11 @@ impl<P: Policy> Algorithm<P> for TwoStage {
 
     fn calls(&self, n: usize) -> u64 {
         n as u64
+    }
+
+    fn recall(&mut self, answered: &Answered) -> bool {
+        self.replay.recall(answered, &self.data.x().device());
+        true
     }
 
     fn round(

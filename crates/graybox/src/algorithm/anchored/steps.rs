@@ -67,6 +67,25 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         self.surrogate = self.optimizer.step(rate, surrogate, gradients);
     }
 
+    /// Fits the surrogate to calls from before the run, as long as if it had made them itself.
+    pub(super) fn recollect(&mut self, probe: &mut Probe<'_>) {
+        let recalled = self.replay.recalled() as u64;
+        if recalled == 0 {
+            return;
+        }
+        let steps = self.config.steps_per_call(recalled) * recalled as f64;
+        for _ in 0..steps.round() as usize {
+            if probe.stopped() {
+                return;
+            }
+            self.fit_surrogate(
+                self.config.surrogate_batch,
+                self.config.learning_rate,
+                probe,
+            );
+        }
+    }
+
     /// Rows for a policy: contexts that cost nothing, then measured rows.
     fn lesson(&self, probe: &mut Probe<'_>) -> Lesson {
         let data = self.problem.data();
@@ -84,7 +103,9 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             };
         }
         let len = self.replay.len();
-        let newest = (NEWEST * len as f64).ceil() as usize;
+        // What was recalled has no target to be aimed at.
+        let own = len - self.replay.recalled();
+        let newest = (NEWEST * own as f64).ceil() as usize;
         let back = random_rows(probe, anchored, newest);
         let index: Vec<usize> = back.into_iter().map(|age| len - 1 - age).collect();
         let rows = self.replay.select(probe.upload_index(&index));
