@@ -68,6 +68,8 @@ pub fn learning_curves(path: &Path, title: &str, curves: &[Curve]) -> Result<()>
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 18))
         .margin(14)
+        // Room for the half of the last label that stands beyond the axis.
+        .margin_right(30)
         .x_label_area_size(42)
         .y_label_area_size(64)
         .build_cartesian_2d(0u64..calls + room, (low..high).log_scale())

@@ -260,10 +260,10 @@ impl RaceArgs {
             };
             let curves: Vec<Curve> = lanes.map(curve).collect();
             if curves.iter().any(Curve::can_be_drawn) {
-                let title = format!(
-                    "{task}, {calls} calls, median of {} seeds",
-                    self.seeds.len()
-                );
+                let title = match self.seeds.len() {
+                    1 => format!("{task}, {calls} calls, one seed"),
+                    n => format!("{task}, {calls} calls, median of {n} seeds"),
+                };
                 artifacts.write(&format!("{task}-{calls}.svg"), |path| {
                     learning_curves(path, &title, &curves)
                 })?;

@@ -86,7 +86,9 @@ pub trait Task: Send + Sync {
         None
     }
 
-    /// The loss that unlimited training with the true gradient reaches, where it is known.
+    /// The loss that single-pass training with the true gradient and Adam reaches with practically unlimited
+    /// calls, where it is known; the limit of a quantiser, where there is one. Other optimizers may go below the
+    /// first of these.
     fn floor(&self) -> Option<f64> {
         None
     }

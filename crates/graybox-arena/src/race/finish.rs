@@ -89,7 +89,7 @@ pub struct Standing {
     pub white_box_loss: Option<f64>,
     /// The true gradient, every call used many times.
     pub white_box_replay_loss: Option<f64>,
-    /// What unlimited training with the true gradient reaches, where it is known.
+    /// The task's [floor](crate::Task::floor), where it is known.
     pub floor: Option<f64>,
     /// The best loss that others have reported.
     pub published: Option<f64>,

@@ -141,7 +141,8 @@ pub fn table(groups: &[Group]) -> String {
             whole(of(|standing| {
                 Some(standing.finish.wall_s - standing.finish.oracle_s)
             })),
-            whole(of(|standing| Some(standing.timings.round_ms))),
+            of(|standing| Some(standing.timings.round_ms))
+                .map_or("–".into(), |ms| format!("{ms:.1}")),
             share(of(|standing| Some(standing.timings.oracle))),
         ];
         writeln!(text, "| {} |", cells.join(" | ")).expect("writing to a string cannot fail");

@@ -248,3 +248,35 @@ impl<P: Policy> Algorithm<P> for WhiteBoxReplay {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::prelude::*;
+    use graybox::{Silent, Stop};
+
+    use crate::race::Plan;
+
+    /// Loss on fresh contexts after 200 calls.
+    fn loss(algorithm: &str, settings: &[&str]) -> f64 {
+        let plan = Plan {
+            tasks: vec!["asker".into()],
+            algorithms: vec![algorithm.into()],
+            calls: vec![200],
+            seeds: vec![1],
+            overrides: settings.iter().map(|s| s.parse().unwrap()).collect(),
+            references: false,
+        };
+        let entry = plan.entries().unwrap().remove(0);
+        let device = ("flex", &Device::flex());
+        let finish = entry.run(device, &Stop::new(), &mut Silent).unwrap();
+        assert_eq!(finish.oracle_calls, 200);
+        finish.true_loss_after.unwrap()
+    }
+
+    #[test]
+    fn stored_jacobians_reach_further_than_those_used_once() {
+        let replayed = loss("white_box_replay", &["white_box_replay.steps_per_call=5"]);
+        let once = loss("white_box", &[]);
+        assert!(100.0 * replayed < once, "{replayed}, and {once}");
+    }
+}
