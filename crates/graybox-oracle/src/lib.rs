@@ -23,6 +23,9 @@
 mod closure;
 mod description;
 mod error;
+#[cfg(all(any(test, feature = "fuzz"), any(unix, feature = "umbridge")))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(feature = "ledger")]
 mod ledger;
 mod metered;

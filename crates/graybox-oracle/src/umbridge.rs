@@ -19,3 +19,12 @@ mod wire;
 pub use client::UmBridgeOracle;
 pub use config::{ConnectError, UmBridgeConfig};
 pub use server::{Model, ServeConfig, ServeError, UmBridgeServer};
+
+/// The outcome in an answer, if the answer decides on the row.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn read(status: u16, body: &[u8], output_sizes: &[usize]) -> Option<crate::Outcome> {
+    match wire::read_evaluate(status, body, output_sizes) {
+        wire::Verdict::Outcome(outcome) => Some(outcome),
+        _ => None,
+    }
+}

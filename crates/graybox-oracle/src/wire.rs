@@ -9,12 +9,17 @@
 //! Strict JSON has no NaN, yet Python's `json.dumps` writes one by default: such a line is read with the
 //! number taken as NaN, so that the row fails with its true reason and the rest of the line stands.
 
+mod json;
+mod lines;
+
 use std::fmt;
-use std::io::{self, Read};
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+pub(crate) use json::{Capped, Number, excerpt, parse, read_capped};
+pub(crate) use lines::Lines;
 
 use crate::metered::{not_finite, wrong_width};
 use crate::{Outcome, RowError};
@@ -90,23 +95,6 @@ pub(crate) enum ReplyId {
     Number(u64),
     /// Something that is never an id.
     Strange,
-}
-
-/// Reads a line of JSON in which numbers may be NaN or infinite. `scratch` is used only if one is.
-pub(crate) fn parse<'a, T: Deserialize<'a>>(
-    line: &'a [u8],
-    scratch: &'a mut Vec<u8>,
-) -> Result<T, String> {
-    let strict = match serde_json::from_slice(line) {
-        Ok(value) => return Ok(value),
-        Err(error) => error,
-    };
-    if blank_non_finite(line, scratch)
-        && let Ok(value) = serde_json::from_slice(scratch)
-    {
-        return Ok(value);
-    }
-    Err(strict.to_string())
 }
 
 impl<'a> Reply<'a> {
@@ -264,81 +252,6 @@ fn read_plain_rows(y: &RawValue, n: usize, d_y: usize) -> Option<Vec<Outcome>> {
         .ok()?
 }
 
-/// A list of which only the expected number of items is stored.
-pub(crate) struct Capped<T> {
-    pub(crate) kept: Vec<T>,
-    pub(crate) found: usize,
-}
-
-pub(crate) fn read_capped<'a, T: Deserialize<'a>>(
-    list: &'a RawValue,
-    n: usize,
-) -> serde_json::Result<Capped<T>> {
-    struct CappedVisitor<T>(Capped<T>, usize);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for CappedVisitor<T> {
-        type Value = Capped<T>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a list")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self::Value, A::Error> {
-            while self.0.found < self.1
-                && let Some(item) = list.next_element()?
-            {
-                self.0.kept.push(item);
-                self.0.found += 1;
-            }
-            while list.next_element::<IgnoredAny>()?.is_some() {
-                self.0.found += 1;
-            }
-            Ok(self.0)
-        }
-    }
-
-    let empty = Capped {
-        kept: Vec::new(),
-        found: 0,
-    };
-    serde_json::Deserializer::from_str(list.get()).deserialize_seq(CappedVisitor(empty, n))
-}
-
-/// A number; null is read as NaN.
-pub(crate) struct Number(pub(crate) f64);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberVisitor;
-
-        impl Visitor<'_> for NumberVisitor {
-            type Value = Number;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a number")
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<Number, E> {
-                Ok(Number(value))
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<Number, E> {
-                Ok(Number(value as f64))
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<Number, E> {
-                Ok(Number(value as f64))
-            }
-
-            fn visit_unit<E>(self) -> Result<Number, E> {
-                Ok(Number(f64::NAN))
-            }
-        }
-
-        deserializer.deserialize_any(NumberVisitor)
-    }
-}
-
 impl<'de> Deserialize<'de> for ReplyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw: &RawValue = Deserialize::deserialize(deserializer)?;
@@ -356,126 +269,6 @@ impl<'de> Deserialize<'de> for ReplyId {
                 },
             },
         })
-    }
-}
-
-/// Copies a line with every bare number that is not finite (`NaN`, `-Infinity`, `1e999`) turned into null.
-/// Returns whether there was one.
-fn blank_non_finite(line: &[u8], copy: &mut Vec<u8>) -> bool {
-    let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-    copy.clear();
-    let mut found = false;
-    let mut rest = line;
-    while let Some(&byte) = rest.first() {
-        let token = if byte == b'"' {
-            string_len(rest)
-        } else if bare(byte) {
-            rest.iter().take_while(|byte| bare(**byte)).count()
-        } else {
-            1
-        };
-        let (token, after) = rest.split_at(token);
-        let number = std::str::from_utf8(token)
-            .ok()
-            .and_then(|token| token.parse::<f64>().ok());
-        if number.is_some_and(|number| !number.is_finite()) {
-            copy.extend_from_slice(b"null");
-            found = true;
-        } else {
-            copy.extend_from_slice(token);
-        }
-        rest = after;
-    }
-    found
-}
-
-/// The length of the JSON string at the start, with its quotes; of all that is left if it never ends.
-fn string_len(json: &[u8]) -> usize {
-    let mut escaped = false;
-    for (at, &byte) in json.iter().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return at + 1,
-            _ => {}
-        }
-    }
-    json.len()
-}
-
-/// What a line begins with, on one line and fit to be shown.
-pub(crate) fn excerpt(bytes: &[u8], limit: usize) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * limit)]);
-    let mut shown: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(limit)
-        .collect();
-    if text.chars().nth(limit).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-/// Splits what a program writes into lines, none longer than a limit.
-#[derive(Debug, Default)]
-pub(crate) struct Lines {
-    buffer: Vec<u8>,
-    /// Where the first unread line begins.
-    start: usize,
-    /// Up to where there is no line end.
-    searched: usize,
-    /// Where what has been read ends.
-    end: usize,
-    max_line: usize,
-}
-
-/// A line that is longer than the limit.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooLong;
-
-impl Lines {
-    /// Bytes asked for at a time: what a pipe holds.
-    const CHUNK: usize = 1 << 16;
-
-    pub(crate) fn new(max_line: usize) -> Self {
-        Self {
-            max_line,
-            ..Self::default()
-        }
-    }
-
-    /// Reads once. All whole lines must have been taken before, so that only the beginning of one is kept.
-    pub(crate) fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.searched -= self.start;
-        self.start = 0;
-        if self.buffer.len() < self.end + Self::CHUNK {
-            self.buffer.resize(self.end + Self::CHUNK, 0);
-        }
-        let n = from.read(&mut self.buffer[self.end..])?;
-        self.end += n;
-        Ok(n)
-    }
-
-    /// The next whole line, without its end.
-    pub(crate) fn next(&mut self) -> Option<Result<&[u8], TooLong>> {
-        let found = memchr::memchr(b'\n', &self.buffer[self.searched..self.end]);
-        self.searched = found.map_or(self.end, |at| self.searched + at + 1);
-        let len = self.searched - self.start - usize::from(found.is_some());
-        if len > self.max_line {
-            return Some(Err(TooLong));
-        }
-        found?;
-        let line = &self.buffer[self.start..self.start + len];
-        self.start = self.searched;
-        Some(Ok(line.strip_suffix(b"\r").unwrap_or(line)))
-    }
-
-    /// The unfinished line at the end.
-    pub(crate) fn rest(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
     }
 }
 
@@ -615,31 +408,5 @@ mod tests {
         ] {
             assert_eq!(id(strange), ReplyId::Strange, "{strange}");
         }
-    }
-
-    #[test]
-    fn lines_are_put_together_from_pieces() {
-        let mut lines = Lines::new(8);
-        let mut taken = Vec::new();
-        for piece in ["ab", "c\r\nde\n\nf", "g\n", "tail"] {
-            lines.fill(&mut piece.as_bytes()).unwrap();
-            while let Some(line) = lines.next() {
-                taken.push(String::from_utf8(line.unwrap().to_vec()).unwrap());
-            }
-        }
-        assert_eq!(taken, ["abc", "de", "", "fg"]);
-        assert_eq!(lines.rest(), b"tail");
-    }
-
-    #[test]
-    fn a_line_that_does_not_end_is_cut_off() {
-        let mut lines = Lines::new(100);
-        let mut endless = io::repeat(b'x');
-        lines.fill(&mut endless).unwrap();
-        assert_eq!(lines.next(), Some(Err(TooLong)));
-        let mut exact = Lines::new(3);
-        exact.fill(&mut "abc\nabcd\n".as_bytes()).unwrap();
-        assert_eq!(exact.next(), Some(Ok(&b"abc"[..])));
-        assert_eq!(exact.next(), Some(Err(TooLong)));
     }
 }
