@@ -20,6 +20,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(all(unix, feature = "umbridge", feature = "ledger"))]
+#[doc = include_str!("clusters.md")]
+pub mod clusters {}
+
 mod closure;
 mod description;
 mod error;

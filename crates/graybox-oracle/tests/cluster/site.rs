@@ -35,7 +35,7 @@ pub(crate) fn free_port() -> u16 {
 
 /// Waits for something that must come, and says what did not.
 pub(crate) fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     while !is_there() {
         assert!(
             Instant::now() < until,
