@@ -1,0 +1,94 @@
+//! Runs that are stopped, killed, or pay from a shared ledger.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+
+use crate::desk::{Desk, Said};
+
+/// Sends a signal to a run once its log has five lines.
+fn after_some_rounds(desk: &Desk, signal: &str, child: &Child) {
+    let rounds = || {
+        let log = fs::read_to_string(desk.path("log.jsonl")).unwrap_or_default();
+        log.lines().count()
+    };
+    while rounds() < 5 {
+        std::thread::yield_now();
+    }
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args([signal, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn an_interrupted_run_saves_what_it_learned() {
+    let desk = Desk::with_settings();
+    // Slow enough that it cannot be over before the signal comes; 1.6 million calls would take a day.
+    desk.edit(
+        "throw.py",
+        "airborne = 2 * 20",
+        "import time; time.sleep(0.001); airborne = 2 * 20",
+    );
+    let mut command = desk.command("train run.toml --calls 1600000 --log log.jsonl");
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    after_some_rounds(&desk, "-INT", &child);
+    let said = Said::new(child.wait_with_output().unwrap());
+    said.must_be(130, &["what was learned is saved"]);
+    assert_eq!(desk.json("run/summary.json")["ending"], "stopped");
+    desk.ok("predict run --in throw.csv");
+}
+
+#[test]
+fn a_run_goes_on_where_it_was_broken_off_and_ends_with_the_same_bits() {
+    let desk = Desk::with_settings();
+    desk.edit(
+        "throw.py",
+        "airborne = 2 * 20",
+        "import time; time.sleep(0.002); airborne = 2 * 20",
+    );
+    let train = |out: &str, more: &str| {
+        format!("train run.toml --calls 480 --out {out} --log log.jsonl {more}")
+    };
+    desk.ok(&train("whole", ""));
+    for (signal, out, more) in [("-INT", "stopped", "--resume"), ("-KILL", "killed", "")] {
+        fs::remove_file(desk.path("log.jsonl")).unwrap();
+        let mut command = desk.command(&train(out, ""));
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        after_some_rounds(&desk, signal, &child);
+        assert!(!child.wait().unwrap().success());
+        if signal == "-INT" {
+            desk.refused(2, &train(out, ""), &["--resume"]);
+        }
+        desk.ok(&train(out, more));
+        let policy = |folder: &str| desk.bytes(&format!("{folder}/policy.safetensors"));
+        assert!(policy(out) == policy("whole"), "{out}");
+        assert_eq!(
+            desk.json(&format!("{out}/summary.json"))["oracle_calls"],
+            480
+        );
+    }
+    // Another seed is another run.
+    fs::remove_file(desk.path("killed/summary.json")).unwrap();
+    desk.refused(2, &train("killed", "--seed 9"), &["another", "checkpoint"]);
+    desk.ok(&train("killed", "--seed 9 --overwrite"));
+    assert!(desk.path("killed/ledger-1.sqlite").exists());
+}
+
+#[test]
+fn runs_that_share_a_ledger_pay_once() {
+    let desk = Desk::with_settings();
+    let train = |out: &str| format!("train run.toml --calls 48 --out {out} --ledger shared.sqlite");
+    desk.ok(&train("one"));
+    desk.answers_nothing();
+    desk.ok(&train("two"));
+    assert_eq!(desk.json("two/summary.json")["failed_calls"], 0);
+    desk.edit("throw.py", "\"name\": \"throw\"", "\"name\": \"another\"");
+    desk.refused(2, &train("three"), &["shared.sqlite", "another"]);
+}
