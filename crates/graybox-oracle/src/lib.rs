@@ -62,5 +62,6 @@ pub use rows::{Queries, Rows};
 pub use sample::{Sample, SampleError};
 #[cfg(feature = "umbridge")]
 pub use umbridge::{
-    ConnectError, Model, ServeConfig, ServeError, UmBridgeConfig, UmBridgeOracle, UmBridgeServer,
+    ConnectError, Model, Page, ServeConfig, ServeError, UmBridgeConfig, UmBridgeOracle,
+    UmBridgeServer,
 };

@@ -18,7 +18,7 @@ mod wire;
 
 pub use client::UmBridgeOracle;
 pub use config::{ConnectError, UmBridgeConfig};
-pub use server::{Model, ServeConfig, ServeError, UmBridgeServer};
+pub use server::{Model, Page, ServeConfig, ServeError, UmBridgeServer};
 
 /// The outcome in an answer, if the answer decides on the row.
 #[cfg(any(test, feature = "fuzz"))]

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use graybox_oracle::{
-    ConnectError, Dims, FnOracle, Model, Oracle, Outcome, Queries, RowError, Rows, ServeConfig,
-    UmBridgeConfig, UmBridgeOracle, UmBridgeServer,
+    ConnectError, Dims, FnOracle, Model, Oracle, Outcome, Page, Queries, RowError, Rows,
+    ServeConfig, ServeError, UmBridgeConfig, UmBridgeOracle, UmBridgeServer,
 };
+use serde_json::{Value, json};
 
 fn anywhere() -> ServeConfig {
     ServeConfig {
@@ -199,6 +200,48 @@ fn a_model_that_panics_fails_its_row_alone() {
         (&Ok(vec![1.0]), &Ok(vec![2.0]))
     );
     assert!(matches!(&outcomes[1], Err(RowError::Failed(reason)) if reason.contains("panicked")));
+}
+
+#[test]
+fn pages_stand_beside_the_protocol_and_not_in_its_way() {
+    let double = Page::post("/double", |body: &[u8]| {
+        let number: f64 = serde_json::from_slice(body)?;
+        Ok::<_, serde_json::Error>(json!(2.0 * number))
+    });
+    let pages = vec![Page::get("/", || json!("hello")), double];
+    let server = UmBridgeServer::start_with(vec![forward()], pages, anywhere()).unwrap();
+    let agent = ureq::Agent::config_builder().http_status_as_error(false);
+    let agent = ureq::Agent::new_with_config(agent.build());
+    let said = |mut response: ureq::http::Response<ureq::Body>| {
+        let text = response.body_mut().read_to_string().unwrap();
+        let value: Value = serde_json::from_str(&text).unwrap();
+        (response.status().as_u16(), value)
+    };
+    let url = |path: &str| format!("{}{path}", server.url());
+    let read = |path: &str| said(agent.get(url(path)).call().unwrap());
+    let send = |path: &str, body: &str| said(agent.post(url(path)).send(body).unwrap());
+
+    assert_eq!(read("/"), (200, json!("hello")));
+    assert_eq!(send("/double", "4"), (200, json!(8.0)));
+    let (status, refused) = send("/double", "four");
+    assert_eq!(
+        (status, &refused["error"]["type"]),
+        (400, &json!("InvalidInput"))
+    );
+    let (status, missing) = read("/double");
+    assert_eq!(
+        (status, &missing["error"]["type"]),
+        (404, &json!("NotFound"))
+    );
+    let message = missing["error"]["message"].as_str().unwrap();
+    assert!(message.contains("POST /double"), "{message}");
+    assert_eq!(read("/Info").1["models"], json!(["forward"]));
+
+    for path in ["/Info", "double", "/{all}"] {
+        let pages = vec![Page::get(path, || json!(0))];
+        let refused = UmBridgeServer::start_with(vec![forward()], pages, anywhere());
+        assert!(matches!(refused, Err(ServeError::Models(_))), "{path}");
+    }
 }
 
 #[test]

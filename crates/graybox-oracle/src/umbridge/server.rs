@@ -9,15 +9,15 @@ use std::thread::{self, JoinHandle};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::metered::{check, not_finite};
 use crate::{Oracle, Queries, RowError, Rows};
@@ -86,6 +86,44 @@ impl Model {
     }
 }
 
+/// A page of JSON beside the protocol's own: an address, and what is answered there.
+#[derive(Clone)]
+pub struct Page {
+    path: String,
+    method: Method,
+    answer: Arc<Respond>,
+}
+
+type Respond = dyn Fn(&[u8]) -> Result<Value, String> + Send + Sync;
+
+impl Page {
+    /// Answers GET at this path, which begins with a slash and is none of the protocol's.
+    pub fn get(
+        path: impl Into<String>,
+        answer: impl Fn() -> Value + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            path: path.into(),
+            method: Method::GET,
+            answer: Arc::new(move |_| Ok(answer())),
+        }
+    }
+
+    /// Answers POST at this path from the body of the request. A reason instead of an answer is told as the
+    /// protocol tells it, as `InvalidInput`.
+    pub fn post<E: Display>(
+        path: impl Into<String>,
+        answer: impl Fn(&[u8]) -> Result<Value, E> + Send + Sync + 'static,
+    ) -> Self {
+        let answer = move |body: &[u8]| answer(body).map_err(|reason| reason.to_string());
+        Self {
+            path: path.into(),
+            method: Method::POST,
+            answer: Arc::new(answer),
+        }
+    }
+}
+
 /// Where models are served, and how many calls at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServeConfig {
@@ -121,7 +159,7 @@ pub enum ServeError {
         /// The operating system's reason.
         source: io::Error,
     },
-    /// No model, or two of one name.
+    /// No model, two of one name, or a page where the protocol or another page already is.
     #[error("the models cannot be served: {0}")]
     Models(String),
     /// The server could not be started.
@@ -157,12 +195,33 @@ impl UmBridgeServer {
     /// # Errors
     /// If the address cannot be listened on, or the models' names do not tell them apart.
     pub fn start(models: Vec<Model>, config: ServeConfig) -> Result<Self, ServeError> {
+        Self::start_with(models, Vec::new(), config)
+    }
+
+    /// Serves these models, and these pages beside the protocol's own.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), or if a page has no path of its own.
+    pub fn start_with(
+        models: Vec<Model>,
+        pages: Vec<Page>,
+        config: ServeConfig,
+    ) -> Result<Self, ServeError> {
         if models.is_empty() {
             return Err(ServeError::Models("there are none".into()));
         }
         for (index, model) in models.iter().enumerate() {
             if models[..index].iter().any(|other| other.name == model.name) {
                 let reason = format!("two are called `{}`", model.name);
+                return Err(ServeError::Models(reason));
+            }
+        }
+        for (index, page) in pages.iter().enumerate() {
+            let path = &page.path;
+            let taken = PROTOCOL.contains(&&**path)
+                || pages[..index].iter().any(|other| other.path == *path);
+            if taken || !path.starts_with('/') || path.contains(['{', '}', '*']) {
+                let reason = format!("a page needs a path of its own, which `{path}` is not");
                 return Err(ServeError::Models(reason));
             }
         }
@@ -180,7 +239,14 @@ impl UmBridgeServer {
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("umbridge".into())
-            .spawn(move || serve(&runtime, listener, models, &config, stopped))?;
+            .spawn(move || {
+                let served = Arc::new(Served {
+                    models,
+                    pages,
+                    free: Semaphore::new(config.workers.max(1)),
+                });
+                serve(&runtime, listener, served, config.max_request, stopped);
+            })?;
         Ok(Self {
             address,
             stop: Some(stop),
@@ -219,17 +285,25 @@ impl Drop for UmBridgeServer {
     }
 }
 
+/// The protocol's paths.
+const PROTOCOL: [&str; 8] = [
+    "/Info",
+    "/ModelInfo",
+    "/InputSizes",
+    "/OutputSizes",
+    "/Evaluate",
+    "/Gradient",
+    "/ApplyJacobian",
+    "/ApplyHessian",
+];
+
 fn serve(
     runtime: &Runtime,
     listener: TcpListener,
-    models: Vec<Model>,
-    config: &ServeConfig,
+    served: Arc<Served>,
+    max_request: usize,
     stopped: oneshot::Receiver<()>,
 ) {
-    let served = Arc::new(Served {
-        models,
-        free: Semaphore::new(config.workers.max(1)),
-    });
     let router = Router::new()
         .route("/Info", get(info))
         .route("/ModelInfo", post(model_info))
@@ -239,7 +313,8 @@ fn serve(
         .route("/Gradient", post(unsupported))
         .route("/ApplyJacobian", post(unsupported))
         .route("/ApplyHessian", post(unsupported))
-        .layer(DefaultBodyLimit::max(config.max_request))
+        .fallback(page)
+        .layer(DefaultBodyLimit::max(max_request))
         .with_state(served);
     runtime.block_on(async {
         let server = axum::serve(listener, router);
@@ -252,6 +327,7 @@ fn serve(
 
 struct Served {
     models: Vec<Model>,
+    pages: Vec<Page>,
     free: Semaphore,
 }
 
@@ -264,6 +340,12 @@ impl Served {
             kind: "ModelNotFound",
             message: format!("there is no model `{name}` here"),
         })
+    }
+
+    /// Waits until one more call may run; it may until this is dropped.
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        let turn = self.free.acquire().await;
+        turn.expect("the semaphore is never closed")
     }
 }
 
@@ -353,17 +435,35 @@ async fn evaluate(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
     let Request { name, input } = Request::read(&body)?;
     let model = served.model(&name)?.clone();
     check_input(&model, &input)?;
-    let _turn = served
-        .free
-        .acquire()
-        .await
-        .expect("the semaphore is never closed");
+    let _turn = served.turn().await;
     let evaluate = Arc::clone(&model.evaluate);
     let called = tokio::task::spawn_blocking(move || evaluate(&input)).await;
     let output = called.map_err(|_| invalid_output(format!("the model `{name}` panicked")))?;
     let output = output.map_err(invalid_output)?;
     check_output(&model, &output)?;
     Ok(Json(json!({"output": output})))
+}
+
+/// Everything that is not the protocol's.
+async fn page(State(served): State<Arc<Served>>, method: Method, uri: Uri, body: Bytes) -> Reply {
+    let here = |page: &&Page| page.path == uri.path() && page.method == method;
+    let Some(page) = served.pages.iter().find(here) else {
+        let pages = served.pages.iter();
+        let known: Vec<String> = (pages.map(|page| format!("{} {}", page.method, page.path)))
+            .chain(["GET /Info".into(), "POST /Evaluate".into()])
+            .collect();
+        return Err(Refusal {
+            status: StatusCode::NOT_FOUND,
+            kind: "NotFound",
+            message: format!("no {method} {}: there are {}", uri.path(), known.join(", ")),
+        });
+    };
+    let _turn = served.turn().await;
+    let answer = Arc::clone(&page.answer);
+    let path = uri.path().to_owned();
+    let answered = tokio::task::spawn_blocking(move || answer(&body)).await;
+    let answered = answered.map_err(|_| invalid_output(format!("what answers {path} panicked")))?;
+    answered.map(Json).map_err(invalid_input)
 }
 
 async fn unsupported(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
