@@ -32,7 +32,7 @@ Exit codes:
 /// Trains a neural network through a function that can be called but not differentiated.
 ///
 /// Given contexts X and wanted outcomes Y, finds a network π with F(X, π(X)) ≈ Y, where F is any program that
-/// speaks JSON lines. Every call of the program is counted.
+/// speaks JSON lines or a model behind UM-Bridge servers. Every call is counted.
 #[derive(Debug, Parser)]
 #[command(name = "graybox", version = VERSION.as_str(), after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -89,17 +89,19 @@ pub(crate) enum Command {
 
 /// Write a commented run.toml for a program
 ///
-/// Asks the program what it is: names, units, ranges and scales of contexts x, actions u and outcomes y. What it
+/// Asks the program, or the servers, what it is: names, units, ranges and scales of contexts x, actions u and outcomes y. What it
 /// does not say is taken from the data where possible, or asked for on a terminal.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   graybox init --data wanted.csv -- python3 simulator.py
   graybox init --bounds angle=0..1.57 --data wanted.csv -- ./simulator --fine
+  graybox init --url http://node1:4242 --connections 8 --x wind,distance --target range --bounds angle=0..1.57 \\
+    --data wanted.csv                                  (a UM-Bridge model, which says sizes and no names)
   graybox init -- python3 assets/oracles/lens.py      (it draws its own data: --sample N SEED)")]
 pub(crate) struct Init {
-    /// CSV with a column for every context and every wanted outcome; without it the program is asked for a
+    /// CSV or Parquet with a column for every context and every wanted outcome; without it the program is asked for a
     /// sample
-    #[arg(long, value_name = "CSV")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) data: Option<PathBuf>,
     /// Where to write
     #[arg(long, value_name = "FILE", default_value = "run.toml")]
@@ -116,11 +118,23 @@ pub(crate) struct Init {
     /// Sizes of x, u and y, for a program that cannot describe itself
     #[arg(long, value_name = "X,U,Y")]
     pub(crate) sizes: Option<String>,
+    /// A UM-Bridge server instead of a program; give several that share the work
+    #[arg(long = "url", value_name = "URL", conflicts_with_all = ["command", "sizes"])]
+    pub(crate) urls: Vec<String>,
+    /// Which of the servers' models
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Rows asked at the same time, over as many connections
+    #[arg(long, value_name = "N")]
+    pub(crate) connections: Option<usize>,
+    /// The environment variable with the servers' access token
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) token_variable: Option<String>,
     /// Replace a file that is there
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// The program and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present = "urls", value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 
@@ -149,7 +163,9 @@ pub(crate) struct Check {
 #[command(after_help = "Examples:
   graybox train run.toml
   graybox train run.toml --calls 500 --seed 2 --out run-2
+  graybox train run.toml --seeds 1,2,3
   graybox train run.toml --resume
+  graybox train better.toml --warm-start run/ledger.sqlite
   graybox train run.toml --policy from_pytorch.safetensors --policy-layout pytorch --out continued")]
 pub(crate) struct Train {
     /// The run's settings
@@ -163,6 +179,14 @@ pub(crate) struct Train {
     /// Decides every random choice, instead of what the settings say
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
+    /// Trains once with each of these seeds, with as many calls each, and leaves the best policy
+    #[arg(
+        long,
+        value_name = "S,…",
+        value_delimiter = ',',
+        conflicts_with = "seed"
+    )]
+    pub(crate) seeds: Vec<u64>,
     #[command(flatten)]
     pub(crate) device: OnDevice,
     /// Write every line of progress to this file, as JSON lines
@@ -186,6 +210,10 @@ pub(crate) struct Train {
     /// the others; ledger.sqlite among the results if left out
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: Option<PathBuf>,
+    /// Start with the answers that earlier runs of the same oracle have paid for, from their ledger.sqlite; they
+    /// teach the surrogate before the first call and are not charged
+    #[arg(long, value_name = "LEDGER")]
+    pub(crate) warm_start: Option<PathBuf>,
     /// Replace the results of an earlier run; its answers are kept aside
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -251,8 +279,8 @@ pub(crate) enum Format {
 pub(crate) struct Evaluate {
     /// Folder of a trained run
     pub(crate) run: PathBuf,
-    /// CSV with the same columns as the run's data
-    #[arg(long, value_name = "CSV")]
+    /// CSV or Parquet with the same columns as the run's data
+    #[arg(long, value_name = "FILE")]
     pub(crate) data: Option<PathBuf>,
     /// Writes context, target, action, outcome and loss of every row as CSV
     #[arg(long, value_name = "CSV")]

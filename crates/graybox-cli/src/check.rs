@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use graybox::oracle::{Budget, Description, Metered, Outcome, Queries, Rows};
-use graybox::{Dataset, Objective};
+use graybox::{Dataset, Objective, Stop};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -31,7 +31,7 @@ use Finding::{Doubt, Fault, Well};
 pub(crate) fn run(args: &Check) -> Result<Done, Failure> {
     let run = RunFile::open(&args.run)?;
     let start = Instant::now();
-    let (oracle, description) = run.start()?;
+    let (oracle, description) = run.start(&Stop::new())?;
     let started = start.elapsed();
     let rows = run.rows(&description)?;
     let (train, _) = run.split(&rows)?;
@@ -345,7 +345,7 @@ fn cost(run: &RunFile, held_out: usize, took: Duration, calls: usize) -> Finding
     Well(format!(
         "about {} a call with {} at a time: {} calls and {scoring} for scores need about {}, and the time to train",
         shown(Duration::from_secs_f64(each)),
-        run.oracle.workers.max(run.oracle.prefixes.len()),
+        run.oracle.at_a_time(),
         run.train.calls,
         shown(Duration::from_secs_f64(each * all as f64))
     ))

@@ -1,10 +1,11 @@
 //! `graybox evaluate`: the true loss, through the oracle.
 
 use anyhow::anyhow;
-use graybox::Dataset;
+use graybox::Stop;
 use graybox::oracle::{Budget, Metered, Queries, Rows};
 
 use crate::args::Evaluate;
+use crate::data;
 use crate::outcome::{Blame, Done, Failure};
 use crate::policy_file::{PolicyFile, act};
 use crate::run_file::{RunFile, absolute, objective};
@@ -14,16 +15,16 @@ use crate::scored::Scored;
 pub(crate) fn run(args: &Evaluate) -> Result<Done, Failure> {
     let device = args.device.device.open().or_usage()?;
     let folder = absolute(&args.run)?;
-    let data = args.data.as_deref().map(absolute).transpose()?;
+    let other = args.data.as_deref().map(absolute).transpose()?;
     let out = args.out.as_deref().map(absolute).transpose()?;
     let (file, policy) = PolicyFile::open(&folder, &device).or_usage()?;
     let settings = RunFile::open(&folder.join(SETTINGS))?;
-    let (oracle, description) = settings.start()?;
+    let (oracle, description) = settings.start(&Stop::new())?;
 
-    let rows = match &data {
+    let rows = match &other {
         Some(path) => {
             let [x, target] = settings.columns(&description).or_usage()?;
-            Dataset::read_csv(path, &x, &target).or_usage()?
+            data::read(path, &x, &target).or_usage()?
         }
         None => settings.split(&settings.rows(&description)?)?.1,
     };

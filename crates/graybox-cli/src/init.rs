@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use graybox::algorithm::AnchoredConfig;
 use graybox::model::Affine;
-use graybox::oracle::{Description, Dims, ProcessConfig, ProcessOracle, Quantity, Sample};
-use graybox::{AlgorithmConfig, Dataset};
+use graybox::oracle::{Description, Dims, ProcessConfig, Quantity, UmBridgeConfig};
+use graybox::{AlgorithmConfig, Dataset, Stop};
 use toml::Value;
 
 use crate::args::Init;
+use crate::data;
+use crate::oracle::OracleSettings;
 use crate::outcome::{Blame, Done, Failure};
-use crate::run_file::{Data, Range, RunFile, Unit, absolute, names};
+use crate::run_file::{Data, Names, Range, RunFile, Unit, absolute, names};
 
 /// Rows that a program is asked for where there is no data.
 const SAMPLE: usize = 300;
@@ -29,25 +31,15 @@ pub(crate) fn run(args: &Init) -> Result<Done, Failure> {
         )));
     }
     let folder = out.parent().unwrap_or(Path::new("/")).to_owned();
-    let oracle = ProcessConfig {
-        command: command_seen_from(&folder, &args.command)?,
-        workers: std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(8),
-        dims: args.sizes.as_deref().map(sizes).transpose().or_usage()?,
-        ..ProcessConfig::default()
-    };
+    let oracle = oracle(args, &folder)?;
     let data = args.data.as_deref().map(absolute).transpose()?;
     std::env::set_current_dir(&folder)
         .with_context(|| format!("cannot enter {}", folder.display()))
         .or_usage()?;
 
-    let asked_once = ProcessConfig {
-        workers: 1,
-        ..oracle.clone()
-    };
-    let described = ProcessOracle::start(asked_once).or_oracle()?;
-    let said = described.description().clone();
+    let (_, mut said) = asked_once(&oracle).start(&Stop::new())?;
+    let given = given_names(args, &said);
+    given.over(&mut said).or_usage()?;
     let actions = ranges(&said, &args.bounds).or_usage()?;
     let (data, rows) = match data {
         Some(path) => read(&path, &folder, args, &said).or_usage()?,
@@ -58,6 +50,7 @@ pub(crate) fn run(args: &Init) -> Result<Done, Failure> {
         name: None,
         folder: None,
         oracle,
+        names: given,
         data,
         actions,
         outcomes,
@@ -76,6 +69,69 @@ pub(crate) fn run(args: &Init) -> Result<Done, Failure> {
     println!("wrote {}", args.out.display());
     println!("next: graybox check {}", args.out.display());
     Ok(Done::Finished)
+}
+
+/// The program or the servers, as they are given.
+fn oracle(args: &Init, folder: &Path) -> Result<OracleSettings, Failure> {
+    if !args.urls.is_empty() {
+        let defaults = UmBridgeConfig::new(args.urls.clone());
+        return Ok(OracleSettings::Servers(UmBridgeConfig {
+            model: args.model.clone().unwrap_or(defaults.model),
+            connections: args.connections.unwrap_or(args.urls.len()),
+            // The model's inputs may be one list; which of it is the context only the user knows.
+            d_x: Some(args.x.len()).filter(|d_x| *d_x > 0),
+            token_variable: args.token_variable.clone(),
+            ..defaults
+        }));
+    }
+    for (option, given) in [
+        ("--model", args.model.is_some()),
+        ("--connections", args.connections.is_some()),
+        ("--token-variable", args.token_variable.is_some()),
+    ] {
+        if given {
+            let reason = anyhow!("{option} is for UM-Bridge servers: name one with --url");
+            return Err(Failure::usage(reason));
+        }
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(OracleSettings::Program(ProcessConfig {
+        command: command_seen_from(folder, &args.command)?,
+        workers: cores.min(8),
+        dims: args.sizes.as_deref().map(sizes).transpose().or_usage()?,
+        ..ProcessConfig::default()
+    }))
+}
+
+/// As much of an oracle as it takes to ask what it is.
+fn asked_once(oracle: &OracleSettings) -> OracleSettings {
+    match oracle {
+        OracleSettings::Program(config) => OracleSettings::Program(ProcessConfig {
+            workers: 1,
+            ..config.clone()
+        }),
+        OracleSettings::Servers(config) => OracleSettings::Servers(config.clone()),
+    }
+}
+
+/// Names for what the oracle has none for: those of the columns, and of the actions that were given a range.
+fn given_names(args: &Init, said: &Description) -> Names {
+    let chosen = |of: &[Quantity], letter: char, given: Vec<String>| {
+        let nameless = |(k, quantity): (usize, &Quantity)| quantity.name == format!("{letter}{k}");
+        if given.len() == of.len() && given != names(of) && of.iter().enumerate().all(nameless) {
+            given
+        } else {
+            Vec::new()
+        }
+    };
+    let bounded = args.bounds.iter().filter_map(|text| text.split_once('='));
+    let actions: Vec<String> = bounded.map(|(name, _)| name.trim().to_owned()).collect();
+    let numbered = actions.iter().any(|name| names(&said.u).contains(name));
+    Names {
+        x: chosen(&said.x, 'x', args.x.clone()),
+        u: chosen(&said.u, 'u', if numbered { Vec::new() } else { actions }),
+        y: chosen(&said.y, 'y', args.target.clone()),
+    }
 }
 
 /// The command as it works from the folder of the settings: arguments that are files here keep pointing there.
@@ -165,14 +221,9 @@ fn ask(action: &Quantity) -> Result<Range> {
     }
 }
 
-/// Finds the columns in a CSV file and reads it.
+/// Finds the columns in a file and reads it.
 fn read(path: &Path, folder: &Path, args: &Init, said: &Description) -> Result<(Data, Dataset)> {
-    let mut reader = csv::ReaderBuilder::new()
-        .comment(Some(b'#'))
-        .trim(csv::Trim::All)
-        .from_path(path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let header: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+    let header = data::header(path)?;
     let column = |name: &String, forms: &[String]| {
         let found = forms.iter().find(|form| header.contains(form));
         found.cloned().with_context(|| {
@@ -208,15 +259,15 @@ fn read(path: &Path, folder: &Path, args: &Init, said: &Description) -> Result<(
     let shown = path
         .strip_prefix(folder)
         .map_or_else(|_| path.to_owned(), PathBuf::from);
-    let data = Data {
+    let found = Data {
         file: Some(shown),
         x,
         target,
         ..Data::default()
     };
     for (what, columns, expected) in [
-        ("--x", &data.x, said.x.len()),
-        ("--target", &data.target, said.y.len()),
+        ("--x", &found.x, said.x.len()),
+        ("--target", &found.target, said.y.len()),
     ] {
         if columns.len() != expected {
             bail!(
@@ -225,18 +276,17 @@ fn read(path: &Path, folder: &Path, args: &Init, said: &Description) -> Result<(
             );
         }
     }
-    let rows = Dataset::read_csv(path, &data.x, &data.target)?;
-    Ok((data, rows))
+    let rows = data::read(path, &found.x, &found.target)?;
+    Ok((found, rows))
 }
 
-fn sample(oracle: &ProcessConfig, dims: Dims) -> Result<(Data, Dataset), Failure> {
+fn sample(oracle: &OracleSettings, dims: Dims) -> Result<(Data, Dataset), Failure> {
     let data = Data {
         sample: Some(SAMPLE),
         ..Data::default()
     };
-    let sample = Sample::from_program(oracle, dims, SAMPLE, data.sample_seed)
-        .context("no --data was given, and the program draws none itself")
-        .or_oracle()?;
+    let sample = oracle.sample(dims, SAMPLE, data.sample_seed);
+    let sample = sample.map_err(|failure| failure.because("no --data was given"))?;
     Ok((data, Dataset::new(sample.x, sample.target).or_usage()?))
 }
 
@@ -293,7 +343,11 @@ fn commented(run: &RunFile, said: &Description, rows: &Dataset) -> Result<String
          # graybox check: is all well?   graybox train: trains, and counts every call.\n",
         name.map_or("this program", String::as_str)
     )?;
-    oracle_table(&mut text, &run.oracle)?;
+    match &run.oracle {
+        OracleSettings::Program(config) => program_table(&mut text, config)?,
+        OracleSettings::Servers(config) => servers_table(&mut text, config)?,
+    }
+    names_table(&mut text, &run.names)?;
     data_table(&mut text, &run.data, rows)?;
     actions_table(&mut text, run, said)?;
     outcomes_table(&mut text, run, said, rows)?;
@@ -301,7 +355,7 @@ fn commented(run: &RunFile, said: &Description, rows: &Dataset) -> Result<String
     Ok(text)
 }
 
-fn oracle_table(text: &mut String, oracle: &ProcessConfig) -> fmt::Result {
+fn program_table(text: &mut String, oracle: &ProcessConfig) -> fmt::Result {
     writeln!(
         text,
         "[oracle]\n\
@@ -323,6 +377,55 @@ fn oracle_table(text: &mut String, oracle: &ProcessConfig) -> fmt::Result {
         "# The sizes, since the program does not describe itself.\n\
          dims = {{ d_x = {x}, d_u = {u}, d_y = {y} }}"
     )
+}
+
+fn servers_table(text: &mut String, oracle: &UmBridgeConfig) -> fmt::Result {
+    writeln!(
+        text,
+        "[oracle]\n\
+         # UM-Bridge servers with the same model; one load balancer before many counts as one.\n\
+         urls = {}\n\
+         # Which of their models.\n\
+         model = {}\n\
+         # Rows asked at the same time, over as many connections. The results do not depend on it.\n\
+         connections = {}",
+        strings(&oracle.urls),
+        string(&oracle.model),
+        oracle.connections,
+    )?;
+    if let Some(d_x) = oracle.d_x {
+        writeln!(
+            text,
+            "# How many of the model's inputs are the context; the others are the action.\n\
+             d_x = {d_x}"
+        )?;
+    }
+    let token = oracle.token_variable.as_deref();
+    writeln!(
+        text,
+        "# The longest a call may take, in seconds; then it has failed.\n\
+         time_limit = {:?}\n\
+         # The environment variable that holds the servers' access token, where they want one.\n\
+         {}token_variable = {}",
+        oracle.time_limit.as_secs_f64(),
+        if token.is_some() { "" } else { "# " },
+        string(token.unwrap_or("MODEL_TOKEN"))
+    )
+}
+
+fn names_table(text: &mut String, given: &Names) -> fmt::Result {
+    let lists = [("x", &given.x), ("u", &given.u), ("y", &given.y)];
+    let mut lists = lists
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .peekable();
+    if lists.peek().is_some() {
+        writeln!(
+            text,
+            "\n[names]\n# What contexts, actions and outcomes are called, since the oracle does not say."
+        )?;
+    }
+    lists.try_for_each(|(list, names)| writeln!(text, "{list} = {}", strings(names)))
 }
 
 fn data_table(text: &mut String, data: &Data, rows: &Dataset) -> fmt::Result {

@@ -6,9 +6,12 @@
 mod args;
 mod chart;
 mod check;
+mod data;
 mod evaluate;
 mod export;
 mod init;
+mod log;
+mod oracle;
 mod outcome;
 mod policy_file;
 mod predict;
@@ -16,7 +19,9 @@ mod report;
 mod run_file;
 mod run_folder;
 mod scored;
+mod seeds;
 mod serve;
+mod summary;
 mod table;
 mod train;
 

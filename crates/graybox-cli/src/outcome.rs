@@ -50,6 +50,14 @@ impl Failure {
         }
     }
 
+    /// The same with what led to it.
+    pub(crate) fn because(self, reason: &'static str) -> Self {
+        Self {
+            error: self.error.context(reason),
+            ..self
+        }
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use graybox::model::HeadConfig;
-use graybox::oracle::{Description, Dims, ProcessConfig, ProcessOracle, Quantity, Sample};
-use graybox::{Dataset, SquaredError, TrainConfig};
+use graybox::oracle::{Description, Dims, Oracle, Quantity};
+use graybox::{Dataset, SquaredError, Stop, TrainConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::data;
+use crate::oracle::OracleSettings;
 use crate::outcome::{Blame, Failure};
 
 /// A run's settings. Paths and the program's command start at [`folder`](Self::folder).
@@ -21,8 +23,11 @@ pub(crate) struct RunFile {
     /// Where paths start; the folder of the file itself if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) folder: Option<PathBuf>,
-    /// The program.
-    pub(crate) oracle: ProcessConfig,
+    /// Who answers.
+    pub(crate) oracle: OracleSettings,
+    /// What the numbers are called, over the oracle's own words.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub(crate) names: Names,
     /// What to train on.
     pub(crate) data: Data,
     /// Ranges of actions by name, over what the program says.
@@ -36,11 +41,54 @@ pub(crate) struct RunFile {
     pub(crate) train: TrainConfig,
 }
 
+/// What contexts, actions and outcomes are called; as the oracle says where a list is empty.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Names {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) x: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) u: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) y: Vec<String>,
+}
+
+impl Names {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Puts them over the oracle's own.
+    pub(crate) fn over(&self, description: &mut Description) -> Result<()> {
+        for (list, given, quantities) in [
+            ("x", &self.x, &mut description.x),
+            ("u", &self.u, &mut description.u),
+            ("y", &self.y, &mut description.y),
+        ] {
+            if given.is_empty() {
+                continue;
+            }
+            if given.len() != quantities.len() {
+                bail!(
+                    "names.{list} has {} names, but there are {} ({})",
+                    given.len(),
+                    quantities.len(),
+                    names(quantities).join(", ")
+                );
+            }
+            for (quantity, name) in quantities.iter_mut().zip(given) {
+                quantity.name.clone_from(name);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Where the rows come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Data {
-    /// A CSV file with a header.
+    /// A CSV file with a header, or a Parquet file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<PathBuf>,
     /// Columns of the contexts; the program's names if left out.
@@ -56,6 +104,9 @@ pub(crate) struct Data {
     pub(crate) sample_seed: u64,
     /// Share of the rows that is held out to score the policy on.
     pub(crate) held_out: f64,
+    /// Decides which rows those are; the run's seed if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) split_seed: Option<u64>,
 }
 
 impl Default for Data {
@@ -67,6 +118,7 @@ impl Default for Data {
             sample: None,
             sample_seed: 7,
             held_out: 0.2,
+            split_seed: None,
         }
     }
 }
@@ -119,7 +171,7 @@ impl RunFile {
         })?;
         let run: Self = toml::from_str(&text).map_err(|error| anyhow!("{shown}: {error}"))?;
         if run.data.file.is_some() == run.data.sample.is_some() {
-            bail!("{shown}: [data] needs either file, a CSV, or sample, a number of rows");
+            bail!("{shown}: [data] needs either file, CSV or Parquet, or sample, a number of rows");
         }
         run.train
             .check()
@@ -132,16 +184,17 @@ impl RunFile {
         toml::to_string(self).context("these settings cannot be written as TOML")
     }
 
-    /// Starts the program.
-    pub(crate) fn start(&self) -> Result<(ProcessOracle, Description), Failure> {
-        let oracle = ProcessOracle::start(self.oracle.clone()).or_oracle()?;
-        let description = self.describe(oracle.description()).or_usage()?;
+    /// Starts the program, or connects to the servers.
+    pub(crate) fn start(&self, stop: &Stop) -> Result<(Box<dyn Oracle>, Description), Failure> {
+        let (oracle, said) = self.oracle.start(stop)?;
+        let description = self.describe(&said).or_usage()?;
         Ok((oracle, description))
     }
 
-    /// What the program says of itself, with the settings' words over it.
+    /// What the oracle says of itself, with the settings' words over it.
     pub(crate) fn describe(&self, said: &Description) -> Result<Description> {
         let mut description = said.clone();
+        self.names.over(&mut description)?;
         for (name, range) in &self.actions {
             let action = find(&mut description.u, name, "actions")?;
             if !(range.low.is_finite() && range.high.is_finite() && range.low < range.high) {
@@ -202,17 +255,18 @@ impl RunFile {
     pub(crate) fn rows(&self, description: &Description) -> Result<Dataset, Failure> {
         if let Some(n) = self.data.sample {
             let (dims, seed) = (description.dims(), self.data.sample_seed);
-            let sample = Sample::from_program(&self.oracle, dims, n, seed).or_oracle()?;
+            let sample = self.oracle.sample(dims, n, seed)?;
             return Dataset::new(sample.x, sample.target).or_usage();
         }
         let [x, target] = self.columns(description).or_usage()?;
         let file = self.data.file.clone().unwrap_or_default();
-        Dataset::read_csv(&file, &x, &target).or_usage()
+        data::read(&file, &x, &target).or_usage()
     }
 
     /// The rows to train on and those held out.
     pub(crate) fn split(&self, rows: &Dataset) -> Result<(Dataset, Dataset), Failure> {
-        rows.hold_out(self.data.held_out, self.train.seed)
+        let seed = self.data.split_seed.unwrap_or(self.train.seed);
+        rows.hold_out(self.data.held_out, seed)
             .context("data.held_out")
             .or_usage()
     }

@@ -1,29 +1,30 @@
 //! `graybox train`: from settings to a folder with a trained policy.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use graybox::algorithm::{PolicyFactory, TrainedSurrogate};
 use graybox::model::{Layout, MlpPolicy};
-use graybox::oracle::{Description, Ledger, Oracle, Rows};
-use graybox::{Calls, Diagnosis, Ending, Observer, Problem, Progress, TrainError, Trainer};
-use graybox_app::{Artifacts, Console, Curve, Summary, stop_on_ctrl_c};
-use serde_json::json;
+use graybox::oracle::{Answered, Description, Ledger, Oracle, Rows};
+use graybox::{Calls, Dataset, Ending, Problem, RunReport, Stop, TrainError, Trainer};
+use graybox_app::{Artifacts, Console, Curve, DeviceName, Summary, stop_on_ctrl_c};
 
 use crate::args::{LayoutName, Train};
+use crate::log::Log;
 use crate::outcome::{Blame, Done, Failure};
 use crate::policy_file::{PolicyFile, load};
 use crate::report::{self, Told};
 use crate::run_file::{RunFile, absolute, names};
 use crate::run_folder::{
-    CALLS, CHECKPOINT, DIAGNOSES, HELD_OUT, LEDGER, SETTINGS, beside, check_free, set_aside,
+    CALLS, CHECKPOINT, DIAGNOSES, HELD_OUT, LEDGER, SETTINGS, SUMMARY, beside, check_free,
+    set_aside,
 };
 use crate::scored::Scored;
+use crate::seeds;
+use crate::summary::Whole;
 
 /// How often the state of a run is saved.
 const CHECKPOINTS: Duration = Duration::from_secs(5);
@@ -35,98 +36,240 @@ pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
     let log = args.log.as_deref().map(absolute).transpose()?;
     let weights = args.policy.as_deref().map(absolute).transpose()?;
     let ledger = args.ledger.as_deref().map(absolute).transpose()?;
+    let warm = args.warm_start.as_deref().map(absolute).transpose()?;
     if !(args.overwrite || args.resume) {
         check_free(&out).or_usage()?;
+    }
+    let mut seeds = args.seeds.iter().enumerate();
+    if let Some((_, twice)) = seeds.find(|(k, seed)| args.seeds[..*k].contains(seed)) {
+        return Err(Failure::usage(anyhow!("--seeds names {twice} twice")));
     }
 
     let mut run = RunFile::open(&settings)?;
     run.train.calls = args.calls.unwrap_or(run.train.calls);
     run.train.seed = args.seed.unwrap_or(run.train.seed);
     run.train.check().or_usage()?;
-    let (oracle, description) = run.start()?;
-    let (train, held_out) = run.split(&run.rows(&description)?)?;
-    let problem = Problem::described(train, &description, &device).or_usage()?;
-    let policy = PolicyFile {
-        oracle: description.clone(),
-        policy: problem.policy(&run.train.policy),
+    let stop = stop_on_ctrl_c()?;
+    let (oracle, description) = run.start(&stop)?;
+    let rows = run.rows(&description)?;
+    let mut job = Job {
+        ledger: ledger.unwrap_or_else(|| out.join(LEDGER)),
+        run,
+        oracle: oracle.into(),
+        description,
+        rows,
+        device_name: args.device.device.clone(),
+        device,
+        start: None,
+        warm: None,
+        overwrite: args.overwrite,
+        stop,
+        shown: args.run.clone(),
     };
-    let start = weights
-        .map(|path| load(&policy.policy, &path, args.policy_layout.into(), &device))
-        .transpose()
-        .context("--policy")
-        .or_usage()?;
-
-    // Everything that can be refused has been; from here on calls are paid for.
-    let artifacts = Artifacts::create(&out)?;
-    if args.overwrite {
-        set_aside(&out)?;
+    // What can be refused is refused before anything is paid for.
+    let Prepared { policy, .. } = job.prepare()?;
+    if let Some(path) = weights {
+        let loaded = load(
+            &policy.policy,
+            &path,
+            args.policy_layout.into(),
+            &job.device,
+        );
+        job.start = Some(loaded.context("--policy").or_usage()?);
     }
-    let ledger = ledger.unwrap_or_else(|| out.join(LEDGER));
-    let ledger = Ledger::open(ledger, &description).or_usage()?;
-    write_settings(&artifacts, &run)?;
-    policy.write(&artifacts)?;
+    if let Some(path) = warm {
+        job.warm = Some(job.answers_of(&path).context("--warm-start").or_usage()?);
+    }
     let mut log = log.as_deref().map(Log::create).transpose()?;
-    let mut trainer = trainer(&run, problem, oracle, start)
-        .or_usage()?
-        .with_held_out(held_out)
-        .with_record(ledger)
-        .with_checkpoint(out.join(CHECKPOINT), CHECKPOINTS)
-        .with_stop(stop_on_ctrl_c()?);
-    let mut console = Console::new(description.name.clone());
-    let ended = match &mut log {
-        Some(log) => trainer.run(&mut (&mut console, log)),
-        None => trainer.run(&mut console),
-    };
-    let ended = match ended {
-        Ok(ended) => ended,
-        // Nothing was begun, so there is nothing to save.
-        Err(error @ TrainError::OtherRun(_)) => return Err(Failure::usage(error)),
-        Err(error) => {
-            artifacts.weights("policy.safetensors", &trainer.policy())?;
-            artifacts.history("history.csv", &trainer.history().lines)?;
-            let saved = format!(
-                "{}: what was learned until then is saved there",
-                out.display()
-            );
-            return Err(Failure::from(anyhow!(error).context(saved)));
-        }
-    };
+    if args.seeds.is_empty() {
+        let trained = job.train(&out, &mut log)?;
+        println!("{}", trained.summary);
+        println!("results              {}", out.display());
+        trained.end
+    } else {
+        seeds::train(&mut job, &args.seeds, &out, &mut log)
+    }
+}
 
-    let summary = Summary::new(&description.name, &args.device.device, &trainer, &ended);
-    let curve = Curve::held_out(summary.algorithm.as_str(), trainer.history());
-    artifacts.run(&trainer, &summary, &[curve])?;
-    if let Some(scored) = scored(&trainer, &device)? {
-        let objective = &**trainer.problem().objective();
-        scored.put(&artifacts, HELD_OUT, &description, objective)?;
+/// Everything that a run needs, whatever its seed.
+pub(crate) struct Job {
+    pub(crate) run: RunFile,
+    oracle: Arc<dyn Oracle>,
+    description: Description,
+    rows: Dataset,
+    device_name: DeviceName,
+    device: Device,
+    /// The policy to start from, where not from a random one.
+    start: Option<MlpPolicy>,
+    /// What other runs have paid for.
+    warm: Option<Answered>,
+    ledger: PathBuf,
+    pub(crate) overwrite: bool,
+    pub(crate) stop: Stop,
+    /// The settings' file as the user named it.
+    shown: PathBuf,
+}
+
+/// What a run came to. Its results are in its folder.
+pub(crate) struct Trained {
+    pub(crate) summary: Summary,
+    pub(crate) end: Result<Done, Failure>,
+}
+
+/// What is known of a run before its first call.
+struct Prepared {
+    problem: Problem,
+    policy: PolicyFile,
+    held_out: Dataset,
+}
+
+impl Job {
+    fn prepare(&self) -> Result<Prepared, Failure> {
+        let (train, held_out) = self.run.split(&self.rows)?;
+        let problem = Problem::described(train, &self.description, &self.device).or_usage()?;
+        let policy = PolicyFile {
+            oracle: self.description.clone(),
+            policy: problem.policy(&self.run.train.policy),
+        };
+        Ok(Prepared {
+            problem,
+            policy,
+            held_out,
+        })
     }
-    artifacts.write(CALLS, |path| {
-        write_calls(path, trainer.calls(), &description)
-    })?;
-    let told: Vec<Told> = ended.diagnoses.iter().map(Told::from).collect();
-    artifacts.json(DIAGNOSES, &told)?;
-    report::write(&artifacts)?;
-    if let Some(log) = log {
-        log.end(&summary)?;
+
+    /// What an earlier run was answered.
+    fn answers_of(&self, path: &Path) -> Result<Answered> {
+        let shown = path.display();
+        if path == self.ledger && !self.overwrite {
+            bail!(
+                "{shown} is where this run keeps its own answers: name another folder with --out"
+            );
+        }
+        let answered = Ledger::answers_in(path, &self.description)?;
+        if answered.is_empty() {
+            bail!("{shown} holds no answers to learn from");
+        }
+        Ok(answered)
     }
-    println!("{summary}");
-    println!("results              {}", out.display());
-    if ended.oracle_calls > 0 && ended.failed_calls == ended.oracle_calls {
-        return Err(Failure::oracle(anyhow!(
-            "every one of {} calls failed: `graybox check {}` says why",
-            ended.oracle_calls,
-            args.run.display()
-        )));
+
+    /// Trains with the seed of the settings and leaves everything in a folder.
+    pub(crate) fn train(&self, out: &Path, log: &mut Option<Log>) -> Result<Trained, Failure> {
+        let Prepared {
+            problem,
+            policy,
+            held_out,
+        } = self.prepare()?;
+        let artifacts = Artifacts::create(out)?;
+        if self.overwrite {
+            set_aside(out)?;
+        }
+        let ledger = Ledger::open(&self.ledger, &self.description).or_usage()?;
+        write_settings(&artifacts, &self.run)?;
+        policy.write(&artifacts)?;
+        let mut trainer = self
+            .trainer(problem)
+            .or_usage()?
+            .with_held_out(held_out)
+            .with_record(ledger)
+            .with_checkpoint(out.join(CHECKPOINT), CHECKPOINTS)
+            .with_stop(self.stop.clone());
+        let mut console = Console::new(self.description.name.clone());
+        let ended = match log {
+            Some(log) => trainer.run(&mut (&mut console, log)),
+            None => trainer.run(&mut console),
+        };
+        let ended = match ended {
+            Ok(ended) => ended,
+            // Nothing was begun, so there is nothing to save.
+            Err(error @ TrainError::OtherRun(_)) => return Err(Failure::usage(error)),
+            Err(error) => {
+                artifacts.weights("policy.safetensors", &trainer.policy())?;
+                artifacts.history("history.csv", &trainer.history().lines)?;
+                let saved = format!(
+                    "{}: what was learned until then is saved there",
+                    out.display()
+                );
+                return Err(Failure::from(anyhow!(error).context(saved)));
+            }
+        };
+        let summary = self.leave(&artifacts, &trainer, &ended)?;
+        if let Some(log) = log {
+            log.end(&summary)?;
+        }
+        Ok(Trained {
+            summary,
+            end: self.end(ended),
+        })
     }
-    Ok(match ended.ending {
-        Ending::Stopped => Done::Interrupted,
-        Ending::BudgetSpent => Done::Finished,
-        Ending::OracleFails | Ending::OracleGone => {
-            let reason = ended.reason.unwrap_or_default();
+
+    fn trainer(&self, problem: Problem) -> Result<Trainer<MlpPolicy>, TrainError> {
+        let (config, oracle) = (self.run.train.clone(), Arc::clone(&self.oracle));
+        let trainer = match &self.start {
+            Some(policy) => {
+                let policy = policy.clone();
+                let given: PolicyFactory<_> = Arc::new(move |_| policy.clone());
+                Trainer::with_policy(config, problem, oracle, given)?
+            }
+            None => Trainer::new(config, problem, oracle)?,
+        };
+        match &self.warm {
+            Some(answered) => trainer.with_warm_start(answered),
+            None => Ok(trainer),
+        }
+    }
+
+    /// Writes everything a run leaves.
+    fn leave(
+        &self,
+        artifacts: &Artifacts,
+        trainer: &Trainer<MlpPolicy>,
+        ended: &RunReport,
+    ) -> Result<Summary> {
+        let summary = Summary::new(&self.description.name, &self.device_name, trainer, ended);
+        let curve = Curve::held_out(summary.algorithm.as_str(), trainer.history());
+        artifacts.run(trainer, &summary, &[curve])?;
+        let scored = scored(trainer, &self.device)?;
+        if let Some(scored) = &scored {
+            let objective = &**trainer.problem().objective();
+            scored.put(artifacts, HELD_OUT, &self.description, objective)?;
+        }
+        artifacts.write(CALLS, |path| {
+            write_calls(path, trainer.calls(), &self.description)
+        })?;
+        let told: Vec<Told> = ended.diagnoses.iter().map(Told::from).collect();
+        artifacts.json(DIAGNOSES, &told)?;
+        let mut whole = Whole::new(
+            summary.clone(),
+            scored.as_ref(),
+            trainer.calls(),
+            &self.description,
+        );
+        whole.warm_start_answers = self.warm.as_ref().map_or(0, Answered::len);
+        artifacts.json(SUMMARY, &whole)?;
+        report::write(artifacts)?;
+        Ok(summary)
+    }
+
+    fn end(&self, ended: RunReport) -> Result<Done, Failure> {
+        if ended.oracle_calls > 0 && ended.failed_calls == ended.oracle_calls {
             return Err(Failure::oracle(anyhow!(
-                "{reason}; what was learned before that is saved"
+                "every one of {} calls failed: `graybox check {}` says why",
+                ended.oracle_calls,
+                self.shown.display()
             )));
         }
-    })
+        match ended.ending {
+            Ending::Stopped => Ok(Done::Interrupted),
+            Ending::BudgetSpent => Ok(Done::Finished),
+            Ending::OracleFails | Ending::OracleGone => {
+                let reason = ended.reason.unwrap_or_default();
+                Err(Failure::oracle(anyhow!(
+                    "{reason}; what was learned before that is saved"
+                )))
+            }
+        }
+    }
 }
 
 impl From<LayoutName> for Layout {
@@ -135,21 +278,6 @@ impl From<LayoutName> for Layout {
             LayoutName::Burn => Self::Burn,
             LayoutName::Pytorch => Self::PyTorch,
         }
-    }
-}
-
-fn trainer(
-    run: &RunFile,
-    problem: Problem,
-    oracle: impl Oracle + 'static,
-    start: Option<MlpPolicy>,
-) -> Result<Trainer<MlpPolicy>, TrainError> {
-    match start {
-        Some(policy) => {
-            let given: PolicyFactory<_> = Arc::new(move |_| policy.clone());
-            Trainer::with_policy(run.train.clone(), problem, oracle, given)
-        }
-        None => Trainer::new(run.train.clone(), problem, oracle),
     }
 }
 
@@ -234,48 +362,4 @@ fn predict(
         .chunks_exact(d_y.max(1))
         .map(<[f32]>::to_vec)
         .collect())
-}
-
-/// Progress as JSON lines. A line that cannot be written ends the log, not the run that is being paid for.
-struct Log {
-    to: Option<BufWriter<File>>,
-    shown: String,
-}
-
-impl Log {
-    fn create(path: &Path) -> Result<Self, Failure> {
-        let shown = path.display().to_string();
-        let file = File::create(path)
-            .with_context(|| format!("cannot write the log {shown}"))
-            .or_usage()?;
-        Ok(Self {
-            to: Some(BufWriter::new(file)),
-            shown,
-        })
-    }
-
-    fn line(&mut self, value: &serde_json::Value) {
-        let Some(to) = &mut self.to else {
-            return;
-        };
-        if let Err(error) = writeln!(to, "{value}").and_then(|()| to.flush()) {
-            eprintln!("the log {} ends here: {error}", self.shown);
-            self.to = None;
-        }
-    }
-
-    fn end(mut self, summary: &Summary) -> Result<()> {
-        self.line(&json!({ "summary": serde_json::to_value(summary)? }));
-        Ok(())
-    }
-}
-
-impl Observer for Log {
-    fn progress(&mut self, line: &Progress) {
-        self.line(&json!({ "progress": line }));
-    }
-
-    fn diagnosis(&mut self, diagnosis: &Diagnosis) {
-        self.line(&json!({ "diagnosis": diagnosis, "message": diagnosis.to_string() }));
-    }
 }

@@ -1,4 +1,4 @@
-//! Runs that are stopped, killed, or pay from a shared ledger.
+//! Runs that are stopped, killed, pay from a shared ledger, or start with what another has learned.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -91,4 +91,46 @@ fn runs_that_share_a_ledger_pay_once() {
     assert_eq!(desk.json("two/summary.json")["failed_calls"], 0);
     desk.edit("throw.py", "\"name\": \"throw\"", "\"name\": \"another\"");
     desk.refused(2, &train("three"), &["shared.sqlite", "another"]);
+}
+
+#[test]
+fn a_run_starts_with_the_answers_of_another() {
+    let desk = Desk::with_settings();
+    desk.ok("train run.toml --calls 320 --out first");
+    // Whatever algorithm has paid for them.
+    desk.edit("run.toml", "\"joint\"", "\"anchored\"");
+    let train = "train run.toml --calls 16";
+    desk.ok(&format!("{train} --out cold"));
+    let warm = format!("{train} --out warm --warm-start first/ledger.sqlite");
+    desk.ok(&warm);
+    let summary = desk.json("warm/summary.json");
+    assert_eq!(summary["warm_start_answers"], 320);
+    assert_eq!(summary["oracle_calls"], 16);
+    let loss = |run: &str| {
+        desk.json(&format!("{run}/summary.json"))["true_loss_after"]
+            .as_f64()
+            .unwrap()
+    };
+    assert!(
+        loss("warm") < 0.1 * loss("cold"),
+        "{} {}",
+        loss("warm"),
+        loss("cold")
+    );
+    let page = desk.read("warm/report.html");
+    assert!(page.contains("Started with 320 answers"), "{page}");
+
+    let start = |from: &str| format!("{train} --out other --warm-start {from}");
+    desk.refused(2, &start("none.sqlite"), &["--warm-start", "none.sqlite"]);
+    desk.refused(2, &start("throw.csv"), &["throw.csv", "not a ledger"]);
+    let own = format!("{train} --out first --resume --warm-start first/ledger.sqlite");
+    desk.refused(2, &own, &["own answers"]);
+    desk.edit("run.toml", "\"anchored\"", "\"spsa\"");
+    desk.refused(2, &start("first/ledger.sqlite"), &["spsa", "anchored"]);
+    desk.edit("throw.py", "\"name\": \"throw\"", "\"name\": \"another\"");
+    desk.refused(
+        2,
+        &start("first/ledger.sqlite"),
+        &["holds answers of `throw`"],
+    );
 }

@@ -52,6 +52,14 @@ fn check_names_what_is_wrong_with_a_program() {
         &["doubt", "calls failed", "expected a finite number"],
     );
 
+    // Two numbers where the description has one.
+    desk.write("throw.py", &good);
+    desk.edit("throw.py", "\"y\": [evaluate", "\"y\": [0, evaluate");
+    let said = desk.run("check run.toml");
+    assert_eq!(said.code, 3, "{}", said.out);
+    let widths = "returned 2 values for a row, expected d_y = 1";
+    assert!(said.out.contains(widths), "{}", said.out);
+
     desk.write("throw.py", &good);
     desk.edit("throw.py", result, "return float('nan')");
     let said = desk.run("check run.toml");

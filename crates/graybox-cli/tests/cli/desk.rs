@@ -78,6 +78,14 @@ impl Desk {
         self.edit("throw.py", answer, "{\"error\": \"did not converge\"}");
     }
 
+    /// From now on the program gives a reason for all angles from this one on.
+    pub(crate) fn fails_beyond(&self, angle: &str) {
+        let answer = "{\"y\": [evaluate(*request[\"x\"], *request[\"u\"])]}";
+        let guarded =
+            format!("({answer} if request[\"u\"][0] < {angle} else {{\"error\": \"too steep\"}})");
+        self.edit("throw.py", answer, &guarded);
+    }
+
     pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }

@@ -5,14 +5,20 @@
 mod desk;
 
 mod broken_off;
+mod browser;
 mod check;
 mod evaluate;
 mod export;
 mod help;
 mod init;
 mod interchange;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod predict;
 mod race;
 mod report;
+mod report_in_browser;
+mod seeds;
 mod serve;
 mod train;
+mod um_bridge;

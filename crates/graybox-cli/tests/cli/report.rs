@@ -46,9 +46,7 @@ fn a_report_is_one_page_that_needs_nothing_else() {
 fn a_report_shows_where_calls_fail_and_what_to_do() {
     let desk = Desk::with_settings();
     // Only the flattest throws are answered, and none of them is far enough.
-    let answer = "{\"y\": [evaluate(*request[\"x\"], *request[\"u\"])]}";
-    let guarded = format!("{answer} if request[\"u\"][0] < 0.1 else {{\"error\": \"too steep\"}}");
-    desk.edit("throw.py", answer, &format!("({guarded})"));
+    desk.fails_beyond("0.1");
     let said = desk.run("train run.toml --calls 160");
     assert!(
         said.err.contains("Calls keep failing"),

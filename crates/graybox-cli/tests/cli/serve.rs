@@ -6,13 +6,14 @@ use std::process::Stdio;
 use crate::desk::Desk;
 
 /// A served policy, ended when it is dropped.
-struct Server {
+pub(crate) struct Server {
     child: std::process::Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Server {
-    fn start(desk: &Desk) -> Self {
+    /// Serves what was trained in the folder `run`.
+    pub(crate) fn start(desk: &Desk) -> Self {
         let mut command = desk.command("serve run --port 0");
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -90,20 +91,21 @@ fn serve_speaks_um_bridge_and_plain_json() {
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(message.contains(part), "{message}");
     };
+    let of = |name: &str, x: &str| format!(r#"{{"name":"{name}","input":[{x}]}}"#);
     refused(
         "/Evaluate",
-        r#"{"name":"forward","input":[[1,2]]}"#,
+        &of("forward", "[1,2]"),
         "ModelNotFound",
-        "\"policy\"",
+        "forward",
     );
     refused(
         "/Evaluate",
-        r#"{"name":"policy","input":[[1]]}"#,
+        &of("policy", "[1]"),
         "InvalidInput",
         "expected [2]",
     );
     refused("/Evaluate", "{", "InvalidInput", "cannot be read");
-    refused("/Gradient", about, "UnsupportedFeature", "derivatives");
+    refused("/Gradient", about, "UnsupportedFeature", "evaluated");
     refused("/predict", "[[1]]", "InvalidInput", "row 0 has 1 numbers");
     refused("/nothing", "", "NotFound", "POST /predict");
 
@@ -111,6 +113,8 @@ fn serve_speaks_um_bridge_and_plain_json() {
     desk.refused(
         2,
         &format!("serve run --port {taken}"),
-        &["cannot listen at 127.0.0.1"],
+        &["cannot listen on 127.0.0.1"],
     );
+    let nowhere = "serve run --bind nowhere.invalid";
+    desk.refused(2, nowhere, &["nowhere.invalid:4242 is no address"]);
 }

@@ -79,6 +79,34 @@ fn the_same_settings_give_the_same_policy_bit_for_bit() {
 }
 
 #[test]
+fn a_run_file_gives_the_same_numbers_on_another_desk() {
+    let (here, there) = (Desk::new(), Desk::new());
+    here.ok(INIT);
+    let settings = here.read("run.toml");
+    let workers = settings.lines().find(|line| line.starts_with("workers = "));
+    there.write(
+        "run.toml",
+        &settings.replace(workers.unwrap(), "workers = 3"),
+    );
+    let train = "train run.toml --calls 96";
+    here.ok(train);
+    // Other workers and one thread instead of all there are: how fast it goes, and nothing else.
+    let mut command = there.command(train);
+    let output = command.env("RAYON_NUM_THREADS", "1").output().unwrap();
+    assert!(output.status.success());
+    for name in [
+        "policy.safetensors",
+        "surrogate.safetensors",
+        "history.csv",
+        "held_out.csv",
+        "calls.csv",
+    ] {
+        let name = format!("run/{name}");
+        assert!(here.bytes(&name) == there.bytes(&name), "{name}");
+    }
+}
+
+#[test]
 fn train_refuses_what_cannot_work_before_any_call_is_paid() {
     let desk = Desk::with_settings();
     desk.refused(2, "train none.toml", &["none.toml"]);

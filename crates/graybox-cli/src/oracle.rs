@@ -1,0 +1,77 @@
+//! The `[oracle]` table: a program, or a model behind UM-Bridge servers.
+
+use anyhow::anyhow;
+use graybox::Stop;
+use graybox::oracle::{
+    ConnectError, Description, Dims, Oracle, ProcessConfig, ProcessOracle, Sample, UmBridgeConfig,
+    UmBridgeOracle,
+};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+
+use crate::outcome::{Blame, Failure};
+
+/// Who answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum OracleSettings {
+    /// A program that speaks JSON lines.
+    Program(ProcessConfig),
+    /// A model behind servers.
+    Servers(UmBridgeConfig),
+}
+
+impl<'de> Deserialize<'de> for OracleSettings {
+    /// `urls` tells the two apart. An untagged enum would only say that neither fits.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let table = toml::Table::deserialize(from)?;
+        let of_servers = table.contains_key("urls");
+        let table = toml::Value::Table(table);
+        let read = if of_servers {
+            table.try_into().map(Self::Servers)
+        } else {
+            table.try_into().map(Self::Program)
+        };
+        read.map_err(|error| D::Error::custom(format!("oracle: {}", error.message())))
+    }
+}
+
+impl OracleSettings {
+    /// Starts the program, or asks the servers what the model is. A flag that is set later ends the waiting for
+    /// rows.
+    pub(crate) fn start(&self, stop: &Stop) -> Result<(Box<dyn Oracle>, Description), Failure> {
+        match self {
+            Self::Program(config) => {
+                let oracle = ProcessOracle::start(config.clone()).or_oracle()?;
+                let said = oracle.description().clone();
+                Ok((Box::new(oracle.with_stop(stop.flag())), said))
+            }
+            Self::Servers(config) => {
+                let connected = UmBridgeOracle::connect(config.clone());
+                let oracle = connected.map_err(|error| match error {
+                    ConnectError::Config(_) | ConnectError::NoToken(_) => Failure::usage(error),
+                    error => Failure::oracle(error),
+                })?;
+                let said = oracle.description().clone();
+                Ok((Box::new(oracle.with_stop(stop.flag())), said))
+            }
+        }
+    }
+
+    /// Rows that are asked at the same time.
+    pub(crate) fn at_a_time(&self) -> usize {
+        match self {
+            Self::Program(config) => config.workers.max(config.prefixes.len()),
+            Self::Servers(config) => config.connections.max(config.urls.len()),
+        }
+    }
+
+    /// Rows that a program draws itself.
+    pub(crate) fn sample(&self, dims: Dims, n: usize, seed: u64) -> Result<Sample, Failure> {
+        match self {
+            Self::Program(config) => Sample::from_program(config, dims, n, seed).or_oracle(),
+            Self::Servers(_) => Err(Failure::usage(anyhow!(
+                "UM-Bridge servers draw no data: name a file with contexts and wanted outcomes"
+            ))),
+        }
+    }
+}
