@@ -3,7 +3,7 @@
 use burn::prelude::*;
 
 #[cfg(feature = "flex")]
-use crate::flex::{Operand, is_plain};
+use crate::flex::{Operand, all_plain};
 #[cfg(feature = "flex")]
 use crate::kernels;
 
@@ -39,13 +39,8 @@ impl AdamStep {
             [zeros.clone(), zeros]
         });
         #[cfg(feature = "flex")]
-        {
-            let [first, second] = &moments;
-            let shape = parameter.shape();
-            let all = [&parameter, &gradient, first, second];
-            if all.iter().all(|t| is_plain(t) && t.shape() == shape) {
-                return self.fused(parameter, gradient, moments);
-            }
+        if all_plain([&parameter, &gradient, &moments[0], &moments[1]]) {
+            return self.fused(parameter, gradient, moments);
         }
         self.composed(parameter, gradient, moments)
     }
@@ -57,7 +52,7 @@ impl AdamStep {
         [second, second / (1.0 - self.beta_1.powi(time))]
     }
 
-    fn composed<const D: usize>(
+    pub(crate) fn composed<const D: usize>(
         &self,
         parameter: Tensor<D>,
         gradient: Tensor<D>,
@@ -72,6 +67,18 @@ impl AdamStep {
         (parameter - step, [first, second])
     }
 
+    #[cfg(feature = "flex")]
+    pub(crate) fn kernel(&self) -> kernels::Adam {
+        let [correction, combined] = self.corrections();
+        kernels::Adam {
+            beta_1: self.beta_1,
+            beta_2: self.beta_2,
+            epsilon: self.epsilon * correction,
+            combined,
+            rate: self.rate as f32,
+        }
+    }
+
     /// In place where nobody else holds the parameter or the means.
     #[cfg(feature = "flex")]
     fn fused<const D: usize>(
@@ -82,15 +89,7 @@ impl AdamStep {
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
         let operand = |t| Operand::constant(t).expect("plain tensors are operands");
         let [mut p, g, mut m, mut v] = [parameter, gradient, first, second].map(operand);
-        let [correction, combined] = self.corrections();
-        let adam = kernels::Adam {
-            beta_1: self.beta_1,
-            beta_2: self.beta_2,
-            epsilon: self.epsilon * correction,
-            combined,
-            rate: self.rate as f32,
-        };
-        adam.step(
+        self.kernel().step(
             p.as_mut_slice(),
             g.as_slice(),
             m.as_mut_slice(),

@@ -67,9 +67,13 @@ impl Operand {
     }
 }
 
-/// Whether a tensor is an [`Operand`] without gradients.
-pub(crate) fn is_plain<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.dtype() == DType::F32 && !tensor.is_autodiff() && tensor.device() == Device::flex()
+/// Whether these are [`Operand`]s without gradients, all on one device and of one shape.
+pub(crate) fn all_plain<const D: usize, const N: usize>(tensors: [&Tensor<D>; N]) -> bool {
+    let dims = tensors[0].dims();
+    tensors[0].device() == Device::flex()
+        && tensors
+            .iter()
+            .all(|t| t.dtype() == DType::F32 && !t.is_autodiff() && t.dims() == dims)
 }
 
 /// The vector-Jacobian product of an operation.

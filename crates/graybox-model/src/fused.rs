@@ -195,14 +195,18 @@ impl Units {
         })
     }
 
-    fn rows(&self) -> impl Iterator<Item = (&f32, &f32)> + Clone {
-        self.shift.as_slice().iter().zip(self.scale.as_slice())
+    /// Shift and scale of every column. Looking a slice up costs as much as a row: once per pass, not per row.
+    fn columns(&self) -> (&[f32], &[f32]) {
+        (self.shift.as_slice(), self.scale.as_slice())
     }
 
     /// `z · scale + shift`
     fn invert(&self, values: &mut [f32]) {
-        for (value, (shift, scale)) in values.iter_mut().zip(self.rows().cycle()) {
-            *value = *value * scale + shift;
+        let (shift, scale) = self.columns();
+        for row in values.chunks_exact_mut(scale.len()) {
+            for ((value, shift), scale) in row.iter_mut().zip(shift).zip(scale) {
+                *value = *value * scale + shift;
+            }
         }
     }
 }
@@ -223,15 +227,18 @@ fn gather(n: usize, inputs: &[(Operand, Columns)]) -> Buffer {
         if *width == 0 {
             continue;
         }
-        let from = data.as_slice().chunks_exact(*width);
-        for (to, from) in all.chunks_exact_mut(d_in).zip(from) {
-            let to = &mut to[at..at + width];
-            match units {
-                Some(units) => {
-                    let pairs = to.iter_mut().zip(from).zip(units.rows());
-                    pairs.for_each(|((to, v), (shift, scale))| *to = (v - shift) / scale);
+        let to = all.chunks_exact_mut(d_in);
+        let to = to.map(|row| &mut row[at..at + width]);
+        let rows = to.zip(data.as_slice().chunks_exact(*width));
+        if let Some((shift, scale)) = units.as_ref().map(Units::columns) {
+            for (to, from) in rows {
+                for (((to, v), shift), scale) in to.iter_mut().zip(from).zip(shift).zip(scale) {
+                    *to = (v - shift) / scale;
                 }
-                None => to.copy_from_slice(from),
+            }
+        } else {
+            for (to, from) in rows {
+                to.copy_from_slice(from);
             }
         }
         at += width;
@@ -291,8 +298,10 @@ impl Pullback for Saved {
         let mut at_last = Buffer::take(output.len());
         at_last.copy_from_slice(output);
         if let Some(units) = &self.units {
-            let scale = units.scale.as_slice().iter().cycle();
-            at_last.iter_mut().zip(scale).for_each(|(g, s)| *g *= s);
+            let (_, scale) = units.columns();
+            for row in at_last.chunks_exact_mut(scale.len()) {
+                row.iter_mut().zip(scale).for_each(|(g, s)| *g *= s);
+            }
         }
         if let Some(squashed) = &self.squashed {
             let pairs = at_last.iter_mut().zip(squashed);
@@ -337,15 +346,14 @@ impl Saved {
         let at: usize = self.columns[..input].iter().map(|c| c.width).sum();
         let Columns { width, units } = &self.columns[input];
         let mut part = Vec::with_capacity(self.n * width);
-        for row in all.chunks_exact(d_in.max(1)) {
-            let row = &row[at..at + width];
-            match units {
-                Some(units) => {
-                    let pairs = row.iter().zip(units.scale.as_slice());
-                    part.extend(pairs.map(|(g, scale)| g / scale));
-                }
-                None => part.extend_from_slice(row),
+        let rows = all.chunks_exact(d_in.max(1));
+        let rows = rows.map(|row| &row[at..at + width]);
+        if let Some((_, scale)) = units.as_ref().map(Units::columns) {
+            for row in rows {
+                part.extend(row.iter().zip(scale).map(|(g, scale)| g / scale));
             }
+        } else {
+            rows.for_each(|row| part.extend_from_slice(row));
         }
         part
     }

@@ -16,6 +16,8 @@ mod activation;
 mod adam;
 mod buffer;
 mod network;
+mod orthonormal;
+mod soap;
 mod tile;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -24,6 +26,7 @@ pub(crate) use activation::tanh_in_place;
 pub(crate) use adam::Adam;
 pub(crate) use buffer::Buffer;
 pub(crate) use network::{Layer, Network, Trace, Wanted};
+pub(crate) use soap::{Basis, Matrix, Soap};
 
 /// Runs an operation with the widest registers this machine has.
 #[inline]

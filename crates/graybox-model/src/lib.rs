@@ -35,8 +35,10 @@ mod kernels;
 mod loss;
 mod mlp;
 mod onnx;
+mod orthonormal;
 mod policy;
 mod scaler;
+mod soap;
 mod stochastic;
 mod surrogate;
 #[cfg(feature = "store")]
@@ -46,11 +48,12 @@ pub use adam::AdamStep;
 pub use error::ModelError;
 pub use flat::FlatLayout;
 pub use head::{Head, HeadConfig, Squash};
-pub use loss::{Term, inner_product, squared_error};
+pub use loss::{Term, inner_product, squared_error, squared_excess};
 pub use mlp::{Activation, Mlp, MlpConfig};
 pub use onnx::{OPSET, onnx};
 pub use policy::{MlpPolicy, MlpPolicyConfig, Policy};
 pub use scaler::{Affine, Scaler};
+pub use soap::{Eigenbasis, SoapMeans, SoapStep};
 pub use stochastic::{
     CategoricalPolicy, CategoricalPolicyConfig, DiscretePolicy, GaussianHead, GaussianHeadConfig,
     categorical_log_prob,
@@ -58,3 +61,15 @@ pub use stochastic::{
 pub use surrogate::{Ensemble, MlpSurrogate, MlpSurrogateConfig, Surrogate};
 #[cfg(feature = "store")]
 pub use weights::{Layout, load_weights, save_weights};
+
+/// Whether networks, losses and optimizer steps on this device run as fused kernels, a whole network as one
+/// operation, rather than as burn's own operations one by one. The numbers are the same to rounding.
+pub fn is_fused(device: &burn::prelude::Device) -> bool {
+    #[cfg(feature = "flex")]
+    return *device == burn::prelude::Device::flex();
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = device;
+        false
+    }
+}

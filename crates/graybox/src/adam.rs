@@ -41,7 +41,10 @@ impl Optimizer for Adam {
     }
 
     fn to_device<const D: usize>(mut state: AdamState<D>, device: &Device) -> AdamState<D> {
-        state.momentum = state.momentum.to_device(device);
+        // Asked at every step, and nearly always of the device where they are.
+        if state.momentum.moment_1.device() != *device {
+            state.momentum = state.momentum.to_device(device);
+        }
         state
     }
 }

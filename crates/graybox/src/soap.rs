@@ -11,14 +11,13 @@
 
 use burn::optim::{Optimizer, RecordState, StateSink, StateSource};
 use burn::prelude::*;
+use graybox_model::{AdamStep, Eigenbasis, SoapMeans, SoapStep};
 
-/// Decay of the mean gradient.
-const BETA_1: f64 = 0.95;
-/// Decay of the mean square.
-const BETA_2: f64 = 0.95;
+/// Decay of the mean gradient and of its mean square.
+const BETA: f32 = 0.95;
 /// Decay of the two Gram matrices.
-const BETA_GRAM: f64 = 0.95;
-const EPSILON: f64 = 1e-8;
+const BETA_GRAM: f32 = 0.95;
+const EPSILON: f32 = 1e-8;
 /// Steps between updates of the eigenbasis.
 const EVERY: usize = 10;
 
@@ -34,39 +33,15 @@ pub struct Soap {
 pub struct SoapState<const D: usize> {
     /// Steps taken.
     time: usize,
-    /// Mean gradient, in the eigenbasis.
-    moment_1: Tensor<D>,
-    /// Mean square of it, element by element.
-    moment_2: Tensor<D>,
-    /// Of matrices only.
-    bases: Option<[Basis; 2]>,
+    means: Means<D>,
 }
 
-/// One side's Gram matrix and its eigenvectors, as columns.
 #[derive(Debug, Clone)]
-struct Basis {
-    gram: Tensor<2>,
-    vectors: Tensor<2>,
-}
-
-impl Basis {
-    fn new(n: usize, device: &Device) -> Self {
-        Self {
-            gram: Tensor::zeros([n, n], device),
-            vectors: Tensor::eye(n, device),
-        }
-    }
-
-    fn observe(&mut self, product: Tensor<2>) {
-        let gram = self.gram.clone();
-        self.gram = gram * BETA_GRAM + product * (1.0 - BETA_GRAM);
-    }
-
-    /// One step of orthogonal iteration towards the eigenvectors.
-    fn turn(&mut self) {
-        let towards = self.gram.clone().matmul(self.vectors.clone());
-        self.vectors = orthonormal_columns(towards, &self.vectors);
-    }
+enum Means<const D: usize> {
+    /// Of a matrix.
+    Matrix(SoapMeans),
+    /// Of any other parameter: means of the gradient and of its square.
+    Plain([Tensor<D>; 2]),
 }
 
 impl Optimizer for Soap {
@@ -79,63 +54,60 @@ impl Optimizer for Soap {
         gradient: Tensor<D>,
         state: Option<SoapState<D>>,
     ) -> (Tensor<D>, Option<SoapState<D>>) {
-        let mut state = state.unwrap_or_else(|| SoapState {
-            time: 0,
-            moment_1: gradient.zeros_like(),
-            moment_2: gradient.zeros_like(),
-            bases: (D == 2).then(|| {
-                let dims = gradient.dims();
-                let device = gradient.device();
-                [Basis::new(dims[0], &device), Basis::new(dims[1], &device)]
-            }),
-        });
-        state.time += 1;
-        let mut gradient = gradient;
-        if let Some([left, right]) = &mut state.bases {
-            let flat: Tensor<2> = same(gradient);
-            left.observe(flat.clone().matmul(flat.clone().transpose()));
-            right.observe(flat.clone().transpose().matmul(flat.clone()));
-            if state.time % EVERY == 1 {
-                // The mean gradient moves to the new basis; its square stays, as in the paper.
-                let moment = same(state.moment_1);
-                let moment = left.vectors.clone().matmul(moment);
-                let moment = moment.matmul(right.vectors.clone().transpose());
-                left.turn();
-                right.turn();
-                let moment = left.vectors.clone().transpose().matmul(moment);
-                state.moment_1 = same(moment.matmul(right.vectors.clone()));
+        let (time, means) = match state {
+            Some(state) => (state.time + 1, state.means),
+            None if D == 2 => (1, Means::Matrix(SoapMeans::new(&same(gradient.clone())))),
+            None => (
+                1,
+                Means::Plain([gradient.zeros_like(), gradient.zeros_like()]),
+            ),
+        };
+        let adam = AdamStep {
+            beta_1: BETA,
+            beta_2: BETA,
+            epsilon: EPSILON,
+            rate,
+            time,
+        };
+        let (tensor, means) = match means {
+            Means::Matrix(means) => {
+                let step = SoapStep {
+                    adam,
+                    beta_gram: BETA_GRAM,
+                    decay: rate * self.decay,
+                    turn: time % EVERY == 1,
+                };
+                let (matrix, means) = step.apply(same(tensor), same(gradient), means);
+                (same(matrix), Means::Matrix(means))
             }
-            let turned = left.vectors.clone().transpose().matmul(flat);
-            gradient = same(turned.matmul(right.vectors.clone()));
-        }
-        state.moment_1 = state.moment_1 * BETA_1 + gradient.clone() * (1.0 - BETA_1);
-        state.moment_2 = state.moment_2 * BETA_2 + gradient.square() * (1.0 - BETA_2);
-
-        let time = state.time as i32;
-        let (correct_1, correct_2) = (1.0 - BETA_1.powi(time), 1.0 - BETA_2.powi(time));
-        let spread = (state.moment_2.clone() / correct_2).sqrt() + EPSILON;
-        let mut step = state.moment_1.clone() / spread * (rate / correct_1);
-        if let Some([left, right]) = &state.bases {
-            let flat = left.vectors.clone().matmul(same(step));
-            step = same(flat.matmul(right.vectors.clone().transpose()));
-        }
-        let decay = if D == 2 { self.decay } else { 0.0 };
-        (tensor * (1.0 - rate * decay) - step, Some(state))
+            Means::Plain(moments) => {
+                let (tensor, moments) = adam.apply(tensor, gradient, Some(moments));
+                (tensor, Means::Plain(moments))
+            }
+        };
+        (tensor, Some(SoapState { time, means }))
     }
 
     fn to_device<const D: usize>(state: SoapState<D>, device: &Device) -> SoapState<D> {
-        let bases = state.bases.map(|bases| {
-            bases.map(|basis| Basis {
-                gram: basis.gram.to_device(device),
-                vectors: basis.vectors.to_device(device),
-            })
-        });
-        SoapState {
-            time: state.time,
-            moment_1: state.moment_1.to_device(device),
-            moment_2: state.moment_2.to_device(device),
-            bases,
+        // Asked at every step, and nearly always of the device where they are.
+        let at = match &state.means {
+            Means::Matrix(means) => means.moments[0].device(),
+            Means::Plain([first, _]) => first.device(),
+        };
+        if at == *device {
+            return state;
         }
+        let means = match state.means {
+            Means::Matrix(SoapMeans { moments, bases }) => Means::Matrix(SoapMeans {
+                moments: moments.map(|moment| moment.to_device(device)),
+                bases: bases.map(|basis| Eigenbasis {
+                    gram: basis.gram.to_device(device),
+                    vectors: basis.vectors.to_device(device),
+                }),
+            }),
+            Means::Plain(moments) => Means::Plain(moments.map(|moment| moment.to_device(device))),
+        };
+        SoapState { means, ..state }
     }
 }
 
@@ -145,84 +117,55 @@ fn same<const A: usize, const B: usize>(tensor: Tensor<A>) -> Tensor<B> {
     tensor.reshape(shape)
 }
 
-/// Gram–Schmidt, twice, in double precision on the host. A column that vanishes keeps its old direction.
-fn orthonormal_columns(matrix: Tensor<2>, old: &Tensor<2>) -> Tensor<2> {
-    let device = matrix.device();
-    let [n, _] = matrix.dims();
-    // Columns lie as rows, so that the inner loops run along memory.
-    let rows = |tensor: Tensor<2>| {
-        let values = tensor.transpose().into_data().try_to_vec_as::<f64>();
-        values.expect("float tensors convert to f64")
-    };
-    let (mut columns, old) = (rows(matrix), rows(old.clone()));
-    for k in 0..n {
-        let (done, rest) = columns.split_at_mut(k * n);
-        let column = &mut rest[..n];
-        for fallback in [false, true] {
-            if fallback {
-                column.copy_from_slice(&old[k * n..(k + 1) * n]);
-            }
-            let before = norm(column);
-            for _ in 0..2 {
-                for other in done.chunks_exact(n) {
-                    let overlap: f64 = column.iter().zip(other).map(|(a, b)| a * b).sum();
-                    for (a, b) in column.iter_mut().zip(other) {
-                        *a -= overlap * b;
-                    }
-                }
-            }
-            let length = norm(column);
-            if length > 1e-10 * before && length > f64::MIN_POSITIVE {
-                for value in column.iter_mut() {
-                    *value /= length;
-                }
-                break;
-            }
-        }
-    }
-    // Back to rows of the matrix: a strided view would round differently from its saved copy.
-    let entry = |index: usize| columns[index % n * n + index / n] as f32;
-    let values: Vec<f32> = (0..n * n).map(entry).collect();
-    Tensor::from_data(TensorData::new(values, [n, n]), &device)
-}
-
-fn norm(column: &[f64]) -> f64 {
-    column.iter().map(|value| value * value).sum::<f64>().sqrt()
-}
-
 impl<const D: usize> RecordState for SoapState<D> {
     fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
         let time = TensorData::from([self.time as i64]);
         out.push_tensor(prefix, "time", time);
-        out.push_tensor(prefix, "moment_1", self.moment_1.to_data());
-        out.push_tensor(prefix, "moment_2", self.moment_2.to_data());
-        for (side, basis) in self.bases.iter().flatten().enumerate() {
-            out.push_tensor(prefix, &format!("gram_{side}"), basis.gram.to_data());
-            out.push_tensor(prefix, &format!("vectors_{side}"), basis.vectors.to_data());
+        let mut moments = |[first, second]: [TensorData; 2]| {
+            out.push_tensor(prefix, "moment_1", first);
+            out.push_tensor(prefix, "moment_2", second);
+        };
+        match &self.means {
+            Means::Plain(both) => moments(both.each_ref().map(Tensor::to_data)),
+            Means::Matrix(means) => {
+                moments(means.moments.each_ref().map(Tensor::to_data));
+                for (side, basis) in means.bases.iter().enumerate() {
+                    out.push_tensor(prefix, &format!("gram_{side}"), basis.gram.to_data());
+                    let name = format!("eigenvectors_{side}");
+                    out.push_tensor(prefix, &name, basis.vectors.to_data());
+                }
+            }
         }
     }
 
     fn state_unflatten(prefix: &str, source: &mut StateSource, device: &Device) -> Option<Self> {
         let time = source.take_tensor(prefix, "time")?;
         let time = *time.as_slice::<i64>().ok()?.first()?;
-        let mut tensor = |leaf: &str| source.take_tensor(prefix, leaf);
-        let moment_1 = Tensor::from_data(tensor("moment_1")?, device);
-        let moment_2 = Tensor::from_data(tensor("moment_2")?, device);
-        let mut basis = |side: usize| {
-            Some(Basis {
-                gram: Tensor::from_data(tensor(&format!("gram_{side}"))?, device),
-                vectors: Tensor::from_data(tensor(&format!("vectors_{side}"))?, device),
+        let moments = [
+            source.take_tensor(prefix, "moment_1")?,
+            source.take_tensor(prefix, "moment_2")?,
+        ];
+        let means = if D == 2 {
+            let mut tensor = |leaf: &str, side: usize| {
+                let data = source.take_tensor(prefix, &format!("{leaf}_{side}"))?;
+                Some(Tensor::<2>::from_data(data, device))
+            };
+            let mut basis = |side: usize| {
+                Some(Eigenbasis {
+                    gram: tensor("gram", side)?,
+                    vectors: tensor("eigenvectors", side)?,
+                })
+            };
+            Means::Matrix(SoapMeans {
+                bases: [basis(0)?, basis(1)?],
+                moments: moments.map(|data| Tensor::from_data(data, device)),
             })
-        };
-        let bases = match (basis(0), basis(1)) {
-            (Some(left), Some(right)) => Some([left, right]),
-            _ => None,
+        } else {
+            Means::Plain(moments.map(|data| Tensor::from_data(data, device)))
         };
         Some(Self {
             time: time as usize,
-            moment_1,
-            moment_2,
-            bases,
+            means,
         })
     }
 }
@@ -231,23 +174,6 @@ impl<const D: usize> RecordState for SoapState<D> {
 mod tests {
     use super::*;
     use crate::bridge;
-
-    #[test]
-    fn columns_come_out_orthonormal_even_where_the_matrix_is_singular() {
-        let device = Device::flex();
-        let singular = Tensor::<2>::from_data(
-            [[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 1e-30]],
-            &device,
-        );
-        let q = orthonormal_columns(singular, &Tensor::eye(3, &device));
-        let gram = bridge::download(q.clone().transpose().matmul(q));
-        for (i, row) in gram.iter().enumerate() {
-            for (j, value) in row.iter().enumerate() {
-                let expected = f64::from(u8::from(i == j));
-                assert!((value - expected).abs() < 1e-6, "{value} at {i}, {j}");
-            }
-        }
-    }
 
     /// A quadratic in a matrix whose curvature differs by 1e6 between directions that are no axes.
     #[test]

@@ -4,6 +4,7 @@
 //! actions stay there may change its weights as it likes.
 
 use burn::prelude::*;
+use graybox_model::squared_excess;
 
 /// `max(0, ‖u − u₀‖ − radius)²` of every row, the distance per action and in units of the actions' scale: a
 /// penalty that is zero within the radius around the actions `u₀` of the policy that chose the last calls.
@@ -11,11 +12,7 @@ use burn::prelude::*;
 /// # Shapes
 /// `[n, d_u]`, `[n, d_u]`, `scale`: `[1, d_u]` → `[n]`
 pub fn outside(u: Tensor<2>, u_0: Tensor<2>, scale: &Tensor<2>, radius: f64) -> Tensor<1> {
-    let distance = ((u - u_0) / scale.clone()).square().mean_dim(1);
-    // The root has no slope at zero without the small number.
-    let distance = (distance + 1e-12).sqrt();
-    let beyond = (distance - radius).clamp_min(0.0);
-    beyond.square().squeeze_dim(1)
+    squared_excess(u, u_0, scale.clone(), radius)
 }
 
 #[cfg(test)]

@@ -12,7 +12,11 @@ thread_local! {
 
 /// A slice of `f32` with arbitrary contents. Dropping it gives the memory to the next one.
 #[derive(Debug, Default)]
-pub(crate) struct Buffer(Vec<f32>);
+pub(crate) struct Buffer {
+    /// At least as long as what was asked for: it never shrinks, so that nothing is filled twice.
+    data: Vec<f32>,
+    len: usize,
+}
 
 impl Buffer {
     /// `len` numbers, whatever they are.
@@ -22,25 +26,27 @@ impl Buffer {
             .ok()
             .flatten()
             .unwrap_or_default();
-        data.resize(len, 0.0);
-        Self(data)
+        if data.len() < len {
+            data = vec![0.0; len];
+        }
+        Self { data, len }
     }
 
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
         let mut buffer = Self::take(len);
-        buffer.0.fill(0.0);
+        buffer.fill(0.0);
         buffer
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let data = std::mem::take(&mut self.0);
+        let data = std::mem::take(&mut self.data);
         // A thread that is ending has no pool left; its memory simply goes.
         let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
-            if pool.len() < KEPT && data.capacity() > 0 {
+            if pool.len() < KEPT && !data.is_empty() {
                 pool.push(data);
             }
         });
@@ -49,8 +55,8 @@ impl Drop for Buffer {
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut copy = Self::take(self.0.len());
-        copy.0.copy_from_slice(&self.0);
+        let mut copy = Self::take(self.len);
+        copy.copy_from_slice(self);
         copy
     }
 }
@@ -59,12 +65,12 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.data[..self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.data[..self.len]
     }
 }

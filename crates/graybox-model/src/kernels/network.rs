@@ -234,7 +234,7 @@ impl WithSimd for Backward<'_> {
         let sums = |pick: fn(&(bool, bool)) -> bool, rows: fn(&Layer<'_>) -> usize| {
             let zeros = |(layer, wanted): (&Layer<'_>, _)| {
                 let len = rows(layer) * padded::<S>(layer.d_out);
-                Buffer::zeros(if pick(wanted) { len } else { 0 })
+                vec![0.0; if pick(wanted) { len } else { 0 }]
             };
             let pairs = layers.iter().zip(&wanted.layers);
             pairs.map(zeros).collect::<Vec<_>>()
@@ -295,8 +295,8 @@ impl WithSimd for Backward<'_> {
                 std::mem::swap(&mut gradient, &mut next);
             }
         }
-        let trim = |sums: Vec<Buffer>| -> Vec<Vec<f32>> {
-            let pairs = sums.iter().zip(layers);
+        let trim = |sums: Vec<Vec<f32>>| -> Vec<Vec<f32>> {
+            let pairs = sums.into_iter().zip(layers);
             pairs
                 .map(|(sum, layer)| trimmed::<S>(sum, layer.d_out))
                 .collect()
@@ -329,8 +329,7 @@ impl Trace {
 fn pad<S: Simd>(from: &[f32], rows: usize, width: usize, to: &mut [f32]) {
     let to = to.chunks_exact_mut(padded::<S>(width)).take(rows);
     for (to, from) in to.zip(from.chunks_exact(width)) {
-        to[..width].copy_from_slice(from);
-        to[width..].fill(0.0);
+        tile::pad_row(from, to);
     }
 }
 
@@ -344,10 +343,10 @@ fn transposed<S: Simd>(layer: &Layer<'_>) -> Buffer {
 
 /// Rows without their padding.
 #[inline(always)]
-fn trimmed<S: Simd>(rows: &[f32], width: usize) -> Vec<f32> {
+fn trimmed<S: Simd>(rows: Vec<f32>, width: usize) -> Vec<f32> {
     let stride = padded::<S>(width).max(1);
     if stride == width {
-        return rows.to_vec();
+        return rows;
     }
     let mut out = Vec::with_capacity(rows.len() / stride * width);
     for row in rows.chunks_exact(stride) {

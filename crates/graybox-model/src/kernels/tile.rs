@@ -48,8 +48,7 @@ pub(super) fn pack<S: Simd>(matrix: &[f32], k: usize, width: usize, packed: &mut
         let n = panel.len().min(width - column);
         let from = &matrix[row * width + column..][..n];
         if n < panel.len() {
-            panel[..n].copy_from_slice(from);
-            panel[n..].fill(0.0);
+            pad_row(from, panel);
             return;
         }
         // Register by register: a call of memcpy costs more than the sixteen numbers.
@@ -69,8 +68,26 @@ pub(super) fn pack_transposed<S: Simd>(matrix: &[f32], k: usize, width: usize, p
         for (value, matrix) in panel.iter_mut().zip(rows) {
             *value = matrix[row];
         }
-        panel[n..].fill(0.0);
+        for value in &mut panel[n..] {
+            *value = 0.0;
+        }
     });
+}
+
+/// A row, and zeros up to the end. Most are a few numbers, for which a call of memcpy or memset is too much.
+#[inline(always)]
+pub(super) fn pad_row(from: &[f32], to: &mut [f32]) {
+    let (head, tail) = to.split_at_mut(from.len());
+    if from.len() <= 8 {
+        for (to, from) in head.iter_mut().zip(from) {
+            *to = *from;
+        }
+    } else {
+        head.copy_from_slice(from);
+    }
+    for value in tail {
+        *value = 0.0;
+    }
 }
 
 /// Rows of a row-major matrix: `stride` apart, the first `width` numbers of each count.

@@ -362,10 +362,7 @@ impl<S: Surrogate> Joint<S> {
                 .expect("a leaf of the loss has a gradient");
             inner_product(y_hat, dloss_dy)
         } else {
-            let n = batch.len();
-            let weight = Tensor::full([n], 1.0 / n.max(1) as f64, &target.device());
-            let term = Term { target, weight };
-            probe.objective().total(y_hat, &[term])
+            probe.objective().total(y_hat, &[Term::mean(target)])
         };
         student.step(loss, progress);
     }

@@ -14,7 +14,7 @@
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use graybox_model::{HeadConfig, MlpConfig, MlpSurrogate, Policy, Surrogate};
+use graybox_model::{HeadConfig, MlpConfig, MlpSurrogate, Policy, Surrogate, Term};
 use graybox_oracle::{Answered, Rows};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -258,7 +258,7 @@ impl TwoStage {
             let drawn: Vec<usize> = (0..self.config.rows).map(draw).collect();
             let rows = self.replay.select(probe.upload_index(&drawn));
             let y_hat = self.surrogate.forward(rows.x, rows.u);
-            let loss = probe.objective().rows(y_hat, rows.y).mean();
+            let loss = probe.objective().total(y_hat, &[Term::mean(rows.y)]);
             let mut gradients = loss.backward();
             let gradients = GradientsParams::from_module(&mut gradients, &self.surrogate);
             let progress = updates as f64 / self.config.fit_updates as f64;
@@ -311,7 +311,7 @@ impl TwoStage {
             let batch = self.data.batch((0..self.config.rows).map(draw).collect());
             let u = student.policy().forward(batch.x.clone());
             let y_hat = frozen.forward(batch.x, u);
-            let loss = probe.objective().rows(y_hat, batch.target).mean();
+            let loss = probe.objective().total(y_hat, &[Term::mean(batch.target)]);
             student.step(loss, update as f64 / updates as f64);
         }
     }
