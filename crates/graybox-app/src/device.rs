@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Once;
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
+use graybox_model::is_fused;
 
 /// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `cuda` or `cuda:1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,11 +56,21 @@ impl fmt::Display for DeviceName {
 }
 
 impl DeviceName {
-    /// Opens the device.
+    /// Opens the device. Where the fused kernels do not reach, it says so on standard error, once.
     ///
     /// # Errors
     /// If it was not compiled in; the message names the feature that is missing.
     pub fn open(&self) -> Result<Device> {
+        static SAID: Once = Once::new();
+        let device = self.find()?;
+        if let Some(path) = slow_path(&device) {
+            SAID.call_once(|| eprintln!("{self}: {path}"));
+        }
+        Ok(device)
+    }
+
+    /// Opens the device and says nothing.
+    pub(crate) fn find(&self) -> Result<Device> {
         match self {
             #[cfg(feature = "flex")]
             Self::Flex => Ok(Device::flex()),
@@ -89,9 +101,29 @@ impl DeviceName {
     }
 }
 
+/// What there is to say of how networks run on a device, if it is not the fast path.
+fn slow_path(device: &Device) -> Option<&'static str> {
+    let path = "every layer is an operation of burn's; the fused kernels, several times faster for small \
+                networks, are those of --device flex";
+    (!is_fused(device)).then_some(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn nothing_is_said_of_the_fast_path() {
+        assert_eq!(slow_path(&DeviceName::Flex.find().unwrap()), None);
+    }
+
+    #[cfg(feature = "ndarray")]
+    #[test]
+    fn a_device_without_fused_kernels_is_told_what_it_does_instead() {
+        let path = slow_path(&DeviceName::NdArray.find().unwrap());
+        assert!(path.is_some_and(|path| path.contains("--device flex")));
+    }
 
     #[test]
     fn names_are_read_as_they_are_shown() {

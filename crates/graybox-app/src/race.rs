@@ -231,7 +231,7 @@ impl RaceArgs {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text)?;
         let entry: Entry = serde_json::from_str(&text).context("cannot read the entry")?;
-        let device = self.device.open()?;
+        let device = self.device.find()?;
         let name = self.device.to_string();
         let finish = entry.run((&name, &device), &Stop::new(), &mut Silent)?;
         let mut out = std::io::stdout().lock();
