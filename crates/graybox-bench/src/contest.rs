@@ -1,4 +1,8 @@
 //! Contenders take turns, so that whatever else the machine does falls on all of them.
+//!
+//! That is also why no benchmark library is used: criterion and divan time one function after the other, with good
+//! statistics of each, and none of them lets a program in another language take part. What is wanted here is a
+//! ratio, and how far it can be trusted: each is computed for three parts of the run as well.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -12,6 +16,10 @@ use serde::{Deserialize, Serialize};
 
 /// A turn is about this long.
 const TURN: Duration = Duration::from_millis(40);
+/// Seconds of a step that fits well into a slice of the scheduler's.
+const SHORT: f64 = 1e-3;
+/// Parts of a run that are looked at one by one.
+const PARTS: usize = 3;
 
 /// Anything that can do steps.
 pub(crate) struct Contender {
@@ -107,20 +115,21 @@ impl Contender {
         Ok(())
     }
 
-    /// Seconds per step: the fastest if that is below a millisecond, the median of processor time above.
-    fn seconds(&self) -> f64 {
-        let fastest = self
-            .turns
-            .iter()
-            .map(|turn| turn.fastest)
-            .fold(f64::INFINITY, f64::min);
-        if fastest < 1e-3 {
-            return fastest;
-        }
-        let mut cpu: Vec<f64> = self.turns.iter().map(|turn| turn.cpu).collect();
-        cpu.sort_by(f64::total_cmp);
-        cpu[cpu.len() / 2]
+    fn fastest(&self) -> f64 {
+        let turns = self.turns.iter().map(|turn| turn.fastest);
+        turns.fold(f64::INFINITY, f64::min)
     }
+}
+
+/// Seconds per step: the fastest of short ones, the median of processor time of long ones.
+fn seconds(turns: &[Turn], short: bool) -> f64 {
+    if short {
+        let turns = turns.iter().map(|turn| turn.fastest);
+        return turns.fold(f64::INFINITY, f64::min);
+    }
+    let mut cpu: Vec<f64> = turns.iter().map(|turn| turn.cpu).collect();
+    cpu.sort_by(f64::total_cmp);
+    cpu[cpu.len() / 2]
 }
 
 impl Peer {
@@ -149,6 +158,8 @@ pub(crate) struct Case {
     pub(crate) bound: Option<Contender>,
     /// Name of a peer and what it is asked to do.
     pub(crate) peers: Vec<(&'static str, String)>,
+    /// Oracle calls of a step.
+    pub(crate) calls: usize,
 }
 
 /// Seconds per step, and how they compare.
@@ -160,8 +171,12 @@ pub(crate) struct Ratios {
     pub(crate) bound: Option<f64>,
     /// Ours over the bound.
     pub(crate) ratio: Option<f64>,
+    /// Least and greatest of the ratio in three parts of the run.
+    pub(crate) spread: Option<[f64; 2]>,
     /// Each peer's seconds over the bound's, or over ours where there is no bound.
     pub(crate) peers: BTreeMap<String, f64>,
+    /// Seconds per oracle call.
+    pub(crate) per_call: f64,
 }
 
 /// Lets everybody take turns for this long.
@@ -189,15 +204,30 @@ pub(crate) fn run(case: Case, python: Option<&Path>, length: Duration) -> Result
             contender.turn()?;
         }
     }
-    let ours = contenders[0].seconds();
-    let bound = has_bound.then(|| contenders[1].seconds());
+    // One measure for all: a wall time and a processor time do not make a ratio.
+    let short = contenders
+        .iter()
+        .all(|contender| contender.fastest() < SHORT);
+    let over = |contender: &Contender| seconds(&contender.turns, short);
+    let ours = over(&contenders[0]);
+    let bound = has_bound.then(|| over(&contenders[1]));
     let reference = bound.unwrap_or(ours);
     let peers = contenders.iter().skip(1 + usize::from(has_bound));
-    let peers = peers.map(|peer| (peer.name.clone(), peer.seconds() / reference));
+    let peers = peers.map(|peer| (peer.name.clone(), over(peer) / reference));
+    let parts = contenders[0].turns.len().div_ceil(PARTS);
+    let spread = has_bound.then(|| {
+        let ours = contenders[0].turns.chunks(parts);
+        let ratios = ours.zip(contenders[1].turns.chunks(parts));
+        let ratios = ratios.map(|(ours, bound)| seconds(ours, short) / seconds(bound, short));
+        let widen = |[low, high]: [f64; 2], ratio: f64| [low.min(ratio), high.max(ratio)];
+        ratios.fold([f64::INFINITY, 0.0], widen)
+    });
     Ok(Ratios {
         ours,
         bound,
         ratio: bound.map(|bound| ours / bound),
+        spread,
         peers: peers.collect(),
+        per_call: ours / case.calls as f64,
     })
 }

@@ -52,6 +52,7 @@ pub(crate) fn case(n: usize, width: [usize; 2]) -> Case {
             .into_iter()
             .map(|name| (name, format!("joint {n} {} {}", width[0], width[1])))
             .collect(),
+        calls: n,
     }
 }
 

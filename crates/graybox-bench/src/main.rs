@@ -7,7 +7,10 @@ mod bound;
 mod contest;
 mod joint;
 mod memory;
+mod plumbing;
 mod population;
+mod rounds;
+mod scaling;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,6 +57,15 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         steps: usize,
     },
+    /// Runs side by side, as threads and as processes.
+    Scaling {
+        /// Runs at a time.
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+    },
+    /// One of the processes of `scaling`.
+    #[command(hide = true)]
+    Worker,
 }
 
 fn main() -> Result<()> {
@@ -67,8 +79,8 @@ fn main() -> Result<()> {
         } => {
             let mut table = BTreeMap::new();
             println!(
-                "{:<34} {:>12} {:>10} {:>12} {:>7}",
-                "case", "per step", "steps/s", "bound", "ratio"
+                "{:<34} {:>12} {:>10} {:>12} {:>12} {:>7}",
+                "case", "per step", "steps/s", "per call", "bound", "ratio"
             );
             for make in CASES {
                 let case = make();
@@ -89,6 +101,8 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Memory { steps } => memory::run(steps),
+        Command::Scaling { workers } => scaling::run(workers),
+        Command::Worker => scaling::work(),
     }
 }
 
@@ -99,27 +113,40 @@ const CASES: &[fn() -> Case] = &[
     || joint::case(1024, [256, 256]),
     || population::case(256, 64),
     || population::case(4096, 64),
+    || rounds::anchored(16),
+    || rounds::differences(64, 1),
+    || rounds::differences(64, 8),
+    || rounds::differences(64, 64),
+    || plumbing::closure(64),
 ];
 
 fn print(name: &str, ratios: &Ratios) {
     let time = |seconds: f64| {
-        if seconds < 1e-3 {
+        if seconds < 1e-6 {
+            format!("{:.0} ns", seconds * 1e9)
+        } else if seconds < 1e-3 {
             format!("{:.1} us", seconds * 1e6)
         } else {
             format!("{:.2} ms", seconds * 1e3)
         }
     };
     let bound = ratios.bound.map_or_else(String::new, time);
-    let ratio = ratios
-        .ratio
-        .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+    let ratio = match (ratios.ratio, ratios.spread) {
+        (Some(ratio), Some([low, high])) => format!("{ratio:.2} ({low:.2}–{high:.2})"),
+        _ => String::new(),
+    };
     println!(
-        "{name:<34} {:>12} {:>10.0} {bound:>12} {ratio:>7}",
+        "{name:<34} {:>12} {:>10.0} {:>12} {bound:>12} {ratio:>7}",
         time(ratios.ours),
-        1.0 / ratios.ours
+        1.0 / ratios.ours,
+        time(ratios.per_call),
     );
     for (peer, ratio) in &ratios.peers {
         let over_ours = ratio / ratios.ratio.unwrap_or(1.0);
-        println!("    {peer:<30} {ratio:>7.2} x bound, {over_ours:.2} x ours");
+        let over_bound = match ratios.bound {
+            Some(_) => format!("{ratio:.2} x bound, "),
+            None => String::new(),
+        };
+        println!("    {peer:<30} {over_bound}{over_ours:.2} x ours");
     }
 }

@@ -30,6 +30,7 @@ pub(crate) fn case(members: usize, n: usize) -> Case {
             .into_iter()
             .map(|name| (name, format!("population {members} {n}")))
             .collect(),
+        calls: members * n,
     }
 }
 
