@@ -13,11 +13,15 @@ pub(crate) fn rows(n: usize, towards: &[f32], vectors: &mut [f32]) {
             row = from.iter().copied().map(f64::from).collect();
             let before = norm(&row);
             for _ in 0..2 {
-                done.iter().for_each(|other| remove(&mut row, other));
+                for other in &done {
+                    remove(&mut row, other);
+                }
             }
             let length = norm(&row);
             if kept(length, before) {
-                row.iter_mut().for_each(|value| *value /= length);
+                for value in &mut row {
+                    *value /= length;
+                }
                 break;
             }
         }
@@ -51,7 +55,7 @@ mod tests {
     use rand::{RngExt, SeedableRng, rngs::StdRng};
 
     fn identity(n: usize) -> Vec<f32> {
-        let entry = |idx| f32::from(u8::from(idx % (n + 1) == 0));
+        let entry = |idx: usize| f32::from(u8::from(idx.is_multiple_of(n + 1)));
         (0..n * n).map(entry).collect()
     }
 

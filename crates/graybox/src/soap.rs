@@ -39,9 +39,9 @@ pub struct SoapState<const D: usize> {
 #[derive(Debug, Clone)]
 enum Means<const D: usize> {
     /// Of a matrix.
-    Matrix(SoapMeans),
+    Matrix(Box<SoapMeans>),
     /// Of any other parameter: means of the gradient and of its square.
-    Plain([Tensor<D>; 2]),
+    Plain(Box<[Tensor<D>; 2]>),
 }
 
 impl Optimizer for Soap {
@@ -56,10 +56,13 @@ impl Optimizer for Soap {
     ) -> (Tensor<D>, Option<SoapState<D>>) {
         let (time, means) = match state {
             Some(state) => (state.time + 1, state.means),
-            None if D == 2 => (1, Means::Matrix(SoapMeans::new(&same(gradient.clone())))),
+            None if D == 2 => {
+                let means = SoapMeans::new(&same(gradient.clone()));
+                (1, Means::Matrix(Box::new(means)))
+            }
             None => (
                 1,
-                Means::Plain([gradient.zeros_like(), gradient.zeros_like()]),
+                Means::Plain(Box::new([gradient.zeros_like(), gradient.zeros_like()])),
             ),
         };
         let adam = AdamStep {
@@ -77,12 +80,12 @@ impl Optimizer for Soap {
                     decay: rate * self.decay,
                     turn: time % EVERY == 1,
                 };
-                let (matrix, means) = step.apply(same(tensor), same(gradient), means);
-                (same(matrix), Means::Matrix(means))
+                let (matrix, means) = step.apply(same(tensor), same(gradient), *means);
+                (same(matrix), Means::Matrix(Box::new(means)))
             }
             Means::Plain(moments) => {
-                let (tensor, moments) = adam.apply(tensor, gradient, Some(moments));
-                (tensor, Means::Plain(moments))
+                let (tensor, moments) = adam.apply(tensor, gradient, Some(*moments));
+                (tensor, Means::Plain(Box::new(moments)))
             }
         };
         (tensor, Some(SoapState { time, means }))
@@ -92,20 +95,23 @@ impl Optimizer for Soap {
         // Asked at every step, and nearly always of the device where they are.
         let at = match &state.means {
             Means::Matrix(means) => means.moments[0].device(),
-            Means::Plain([first, _]) => first.device(),
+            Means::Plain(moments) => moments[0].device(),
         };
         if at == *device {
             return state;
         }
         let means = match state.means {
-            Means::Matrix(SoapMeans { moments, bases }) => Means::Matrix(SoapMeans {
-                moments: moments.map(|moment| moment.to_device(device)),
-                bases: bases.map(|basis| Eigenbasis {
+            Means::Matrix(means) => Means::Matrix(Box::new(SoapMeans {
+                moments: means.moments.map(|moment| moment.to_device(device)),
+                bases: means.bases.map(|basis| Eigenbasis {
                     gram: basis.gram.to_device(device),
                     vectors: basis.vectors.to_device(device),
                 }),
-            }),
-            Means::Plain(moments) => Means::Plain(moments.map(|moment| moment.to_device(device))),
+            })),
+            Means::Plain(moments) => {
+                let moments = moments.map(|moment| moment.to_device(device));
+                Means::Plain(Box::new(moments))
+            }
         };
         SoapState { means, ..state }
     }
@@ -156,12 +162,13 @@ impl<const D: usize> RecordState for SoapState<D> {
                     vectors: tensor("eigenvectors", side)?,
                 })
             };
-            Means::Matrix(SoapMeans {
+            Means::Matrix(Box::new(SoapMeans {
                 bases: [basis(0)?, basis(1)?],
                 moments: moments.map(|data| Tensor::from_data(data, device)),
-            })
+            }))
         } else {
-            Means::Plain(moments.map(|data| Tensor::from_data(data, device)))
+            let moments = moments.map(|data| Tensor::from_data(data, device));
+            Means::Plain(Box::new(moments))
         };
         Some(Self {
             time: time as usize,

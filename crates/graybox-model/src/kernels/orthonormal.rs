@@ -43,7 +43,9 @@ impl WithSimd for Orthonormalize<'_> {
                 }
                 let length = norm(simd, row);
                 if kept(length, length_before) {
-                    row.iter_mut().for_each(|value| *value /= length);
+                    for value in row.iter_mut() {
+                        *value /= length;
+                    }
                     break;
                 }
             }
@@ -116,7 +118,7 @@ mod tests {
                 // A row that vanishes, for which the old direction stands in.
                 towards[n..2 * n].fill(0.0);
             }
-            let entry = |idx: usize| f32::from(u8::from(idx % (n + 1) == 0));
+            let entry = |idx: usize| f32::from(u8::from(idx.is_multiple_of(n + 1)));
             let mut one: Vec<f32> = (0..n * n).map(entry).collect();
             let mut other = one.clone();
             rows(n, &towards, &mut one);
