@@ -1,20 +1,27 @@
 //! A planar arm of four equal joints, and where its tip is: x ∈ R², u ∈ R⁴, y ∈ R².
 //!
-//! y = ℓ Σ_k (cos a_k, sin a_k), a_k = u₁ + … + u_k, ℓ = 0.3; the context is the wanted position, drawn by bending
-//! every joint by N(0, 0.5²). Two of the four actions are free at every target: one-to-many.
+//! y = ℓ Σ_k (cos a_k, sin a_k), a_k = u₁ + … + u_k, ℓ = 0.3; the context is the wanted position, drawn evenly from
+//! the ring 0.4 ≤ r ≤ 1 up to 2 radians from straight ahead. Two of the four actions are free at every target:
+//! one-to-many. The arm reaches 1.2, but there, stretched out, it cannot move further out to first order: near the
+//! limit the best action has no bounded derivative in the target, and what a small network reaches is limited by
+//! that alone.
 
 use graybox::model::HeadConfig;
 use graybox::oracle::{Dims, Outcome};
 use rand::rngs::StdRng;
 
 use crate::dual::{Real, jacobian};
-use crate::task::{Task, normal};
+use crate::task::{Task, uniform};
 
 /// See the [module](self).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlanarArm;
 
 const LINK: f64 = 0.3;
+/// Of the wanted positions: the radii they lie between, and the largest angle.
+const NEAREST: f64 = 0.4;
+const FARTHEST: f64 = 1.0;
+const WIDEST: f64 = 2.0;
 
 fn tip<T: Real>(u: &[T]) -> [T; 2] {
     let mut angle = T::from(0.0);
@@ -44,7 +51,10 @@ impl Task for PlanarArm {
     }
 
     fn draw(&self, rng: &mut StdRng) -> (Vec<f64>, Vec<f64>) {
-        let wanted = tip(&normal(rng, 4, 0.5)).to_vec();
+        // Even over the area: it is the square of the radius that is uniform.
+        let radius = uniform(rng, 1, NEAREST * NEAREST, FARTHEST * FARTHEST)[0].sqrt();
+        let angle = uniform(rng, 1, -WIDEST, WIDEST)[0];
+        let wanted = vec![radius * angle.cos(), radius * angle.sin()];
         (wanted.clone(), wanted)
     }
 
