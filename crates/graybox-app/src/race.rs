@@ -32,6 +32,9 @@ pub struct RaceArgs {
     /// A run for each
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
     seeds: Vec<u64>,
+    /// Training rows; as many as each task says if not given
+    #[arg(long)]
+    rows: Option<usize>,
     /// A setting, such as joint.lambda=0.5, white_box.batch=1 or train.policy.hidden=[32,32]
     #[arg(long = "set", value_name = "NAME.PATH=VALUE")]
     overrides: Vec<Override>,
@@ -81,6 +84,7 @@ impl RaceArgs {
             algorithms: self.algorithm.clone(),
             calls: self.calls.clone(),
             seeds: self.seeds.clone(),
+            rows: self.rows,
             overrides: self.overrides.clone(),
             references: !self.no_reference,
         };

@@ -41,6 +41,8 @@ pub struct Plan {
     pub calls: Vec<u64>,
     /// Seeds.
     pub seeds: Vec<u64>,
+    /// Training rows; as many as each task says if not stated.
+    pub rows: Option<usize>,
     /// Settings that differ from the defaults.
     pub overrides: Vec<Override>,
     /// Whether the true gradient runs as well.
@@ -107,6 +109,7 @@ impl Plan {
         let mut entry = Entry {
             task: task.to_string(),
             contender: contender(name, calls)?,
+            rows: self.rows,
             config: TrainConfig {
                 calls,
                 seed,
@@ -305,6 +308,7 @@ mod tests {
             algorithms: vec![algorithm.into()],
             calls: vec![100],
             seeds: vec![1, 2],
+            rows: None,
             overrides: Vec::new(),
             references: true,
         }

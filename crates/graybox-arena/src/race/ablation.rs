@@ -100,6 +100,7 @@ impl Ablation {
                 algorithms: vec![name.to_string()],
                 calls: vec![self.calls],
                 seeds: self.seeds.clone(),
+                rows: None,
                 overrides,
                 references: false,
             };

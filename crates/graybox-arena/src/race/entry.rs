@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::prelude::*;
 use graybox::model::{MlpPolicy, Policy};
 use graybox::oracle::{Dims, Oracle, Outcome, Queries, Rows};
-use graybox::{AlgorithmConfig, Dataset, Ending, Observer, Stop, TrainConfig, TrainError, Trainer};
+use graybox::{
+    AlgorithmConfig, ConfigError, Dataset, Ending, Observer, Stop, TrainConfig, TrainError, Trainer,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Finish, RaceError, find};
@@ -44,6 +46,9 @@ pub struct Entry {
     pub task: String,
     /// What trains.
     pub contender: Contender,
+    /// Training rows; as many as the task says if not stated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
     /// Calls, seed and everything else about the run; its `algorithm` has no effect.
     pub config: TrainConfig,
 }
@@ -93,6 +98,9 @@ impl Entry {
     /// # Errors
     /// Names the setting that is not.
     pub fn check(&self) -> Result<(), RaceError> {
+        if self.rows == Some(0) {
+            return Err(ConfigError::new("rows", 0, "at least 1 training row").into());
+        }
         Ok(self.train_config().check()?)
     }
 
@@ -156,7 +164,11 @@ impl Entry {
         tail: Tail,
     ) -> Result<Trainer<MlpPolicy>, TrainError> {
         let config = self.train_config();
-        let problem = task.problem(task.training(config.seed), device)?;
+        let data = match self.rows {
+            Some(rows) => task.sample(rows, config.seed),
+            None => task.training(config.seed),
+        };
+        let problem = task.problem(data, device)?;
         let oracle = Watched {
             oracle: TaskOracle::new(Arc::clone(task), config.seed),
             tail,

@@ -116,6 +116,7 @@ mod tests {
             algorithms: vec!["white_box".into()],
             calls: vec![8],
             seeds: vec![1],
+            rows: None,
             overrides: Vec::new(),
             references: false,
         };

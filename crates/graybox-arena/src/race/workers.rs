@@ -88,6 +88,7 @@ mod tests {
             algorithms: Vec::new(),
             calls: vec![10],
             seeds: vec![1, 2, 3],
+            rows: None,
             overrides: Vec::new(),
             references: false,
         };

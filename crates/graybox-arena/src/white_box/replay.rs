@@ -263,6 +263,7 @@ mod tests {
             algorithms: vec![algorithm.into()],
             calls: vec![200],
             seeds: vec![1],
+            rows: None,
             overrides: settings.iter().map(|s| s.parse().unwrap()).collect(),
             references: false,
         };
