@@ -214,9 +214,8 @@ impl AlgorithmConfig {
     pub fn batch(&self) -> usize {
         match self {
             Self::Anchored(_) | Self::Joint(_) => 16,
-            Self::FiniteDifference(_) | Self::Spsa(_) => 2,
-            Self::WeightReinforce(_) => 4,
-            Self::Reinforce(_) | Self::Pgpe(_) | Self::OpenEs(_) => 1,
+            Self::Spsa(_) | Self::WeightReinforce(_) => 2,
+            Self::FiniteDifference(_) | Self::Reinforce(_) | Self::Pgpe(_) | Self::OpenEs(_) => 1,
             // It learns nothing before its calls are spent.
             Self::TwoStage(_) => 64,
         }

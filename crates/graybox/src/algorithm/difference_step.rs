@@ -11,14 +11,17 @@
 //!
 //! The table finds all that repeats do not average to the same smooth function: a stochastic oracle's noise,
 //! rounding, the jumps of a quantiser. Repeats at one point would find the first alone.
+//!
+//! Where the near calls agree to the last digit and a far one does not, u lies in a dead zone: every difference
+//! that stays within it is exact and says nothing. The step then reaches as far as the first far call.
 
 use graybox_oracle::Rows;
 
 use super::finite_difference::Scheme;
 use crate::{Batch, Probe, StepError};
 
-/// Rows and actions looked at.
-const PROBES: usize = 4;
+/// Rows looked at, each with the next of the actions.
+pub(super) const PROBES: usize = 4;
 /// Points of a probe on either side of its centre, near and far.
 const REACH: i32 = 3;
 /// Between near points, in units of the scale.
@@ -68,7 +71,7 @@ fn balance(scheme: Scheme) -> Balance {
     }
 }
 
-/// Chooses a step in units of the scale.
+/// Chooses a step in units of the scale, from [`PROBES`] rows and the policy's actions there.
 ///
 /// # Errors
 /// If the budget does not cover the calls.
@@ -87,10 +90,10 @@ pub(super) fn choose(
 
     let mut x_asked = Rows::new(batch.x_rows.width());
     let mut u_asked = Rows::new(u.width());
-    for probe_idx in 0..PROBES {
-        let (row_idx, k) = (probe_idx % u.len(), probe_idx % u.width());
+    for (row_idx, center) in u.iter().enumerate() {
+        let k = row_idx % u.width();
         let scale = units.scale()[k];
-        let mut center = u.row(row_idx).to_vec();
+        let mut center = center.to_vec();
         if let Some((low, high)) = &bounds {
             let reach = f64::from(REACH) * FAR * scale;
             center[k] = center[k].clamp(low[k] + reach, high[k] - reach);
@@ -106,6 +109,7 @@ pub(super) fn choose(
 
     let balance = balance(scheme);
     let (mut noise, mut curvature, mut answered) = ([0.0; 3], 0.0, 0.0f64);
+    let mut dead_zone = false;
     for outcomes in outcomes.chunks_exact(points.len()) {
         let answers: Option<Vec<&Vec<f64>>> = outcomes.iter().map(|y| y.as_ref().ok()).collect();
         let Some(answers) = answers else {
@@ -119,6 +123,8 @@ pub(super) fn choose(
                 *sum += level;
             }
             let center = near[REACH as usize];
+            let moves = |y: &f64| (y - center).abs() > 0.0;
+            dead_zone |= !near.iter().any(moves) && far.iter().any(moves);
             let (left, right) = far.split_at(REACH as usize);
             let line = left.iter().chain([&center]).chain(right);
             let difference: f64 = line.zip(balance.stencil).map(|(y, c)| c * y).sum();
@@ -134,7 +140,8 @@ pub(super) fn choose(
     let curvature = (curvature / answered - amplified).max(0.0).sqrt() / FAR.powi(balance.order);
     let ratio = noise.sqrt() / curvature.max(LEAST_CURVATURE);
     let step = (balance.factor * ratio).powf(1.0 / balance.power);
-    Ok(step.clamp(1e-6, 0.5))
+    let least = if dead_zone { FAR } else { 1e-6 };
+    Ok(step.clamp(least, 0.5))
 }
 
 /// Variance of the noise in seven values at equal distances, from differences of orders 4, 5 and 6.
@@ -176,15 +183,20 @@ mod tests {
     /// The step chosen for y = sin(frequency · u) with this noise and these quanta.
     fn chosen(scheme: Scheme, frequency: f64, sigma: f64, quantum: f64) -> f64 {
         let rng = Mutex::new(seed::stream(3, "noise", 0));
-        let oracle = FnOracle::new(Dims::new(1, 1, 1), move |_, u| {
+        chosen_for(scheme, move |u| {
             let noise: f64 = StandardNormal.sample(&mut *rng.lock().unwrap());
-            let y = (frequency * u[0]).sin() + sigma * noise;
-            [if quantum > 0.0 {
+            let y = (frequency * u).sin() + sigma * noise;
+            if quantum > 0.0 {
                 (y / quantum).round() * quantum
             } else {
                 y
-            }]
-        });
+            }
+        })
+    }
+
+    /// The step chosen for this function of the action.
+    fn chosen_for(scheme: Scheme, y: impl Fn(f64) -> f64 + Send + Sync + 'static) -> f64 {
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), move |_, u| [y(u[0])]);
         let problem = problem();
         let mut harness = Harness::new(problem.clone(), oracle, 1);
         let batch = problem.data().batch(vec![0, 1, 2, 3]);
@@ -237,6 +249,16 @@ mod tests {
         let slow = chosen(Scheme::Central, 1.0, 1e-3, 0.0);
         let fast = chosen(Scheme::Central, 5.0, 1e-3, 0.0);
         assert!(fast < 0.4 * slow, "{fast} {slow}");
+    }
+
+    #[test]
+    fn in_a_dead_zone_the_step_reaches_out_of_it() {
+        // Flat about three of the four actions asked, and nowhere else.
+        let dead = chosen_for(Scheme::Central, |u| u - u.clamp(-0.5, 0.5));
+        assert!((FAR..=0.5).contains(&dead), "{dead}");
+        // An outcome that does not depend on the action at all has no zone to be left.
+        let constant = chosen_for(Scheme::Central, |_| 3.0);
+        assert!(constant < 1e-2, "{constant}");
     }
 
     #[test]

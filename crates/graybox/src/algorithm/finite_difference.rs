@@ -13,13 +13,16 @@
 
 use graybox_model::Policy;
 use graybox_oracle::{Outcome, Rows};
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::difference_step;
 use super::rows::{self, RowGradient};
 use super::{Algorithm, Facts};
 use crate::snapshot::Snapshot;
-use crate::{Batch, ConfigError, Probe, Problem, RoundReport, SnapshotError, StepError, Student};
+use crate::{
+    Batch, ConfigError, DeviceData, Probe, Problem, RoundReport, SnapshotError, StepError, Student,
+};
 
 pub(super) const NAME: &str = "finite_difference";
 
@@ -122,6 +125,7 @@ pub struct FiniteDifference {
     bounds: Option<(Vec<f64>, Vec<f64>)>,
     /// Of each outcome.
     outcome_scale: Vec<f64>,
+    data: DeviceData,
 }
 
 /// Points of one action, as offsets from `u_k`, and what they say together.
@@ -175,7 +179,23 @@ impl FiniteDifference {
             scale: actions.affine().scale().to_vec(),
             bounds: actions.bounds(),
             outcome_scale: problem.outcome().scale().to_vec(),
+            data: problem.data().clone(),
         }
+    }
+
+    /// The step, if it was not chosen yet: at rows drawn from all there are, since a round may have but one.
+    fn choose_step<P: Policy>(
+        &self,
+        student: &Student<P>,
+        probe: &mut Probe<'_>,
+    ) -> Result<f64, StepError> {
+        let among = self.data.host().len();
+        let draw = |_| probe.rng().random_range(0..among);
+        let sample = self
+            .data
+            .batch((0..difference_step::PROBES).map(draw).collect());
+        let u = probe.download_actions(&sample, student.act(sample.x.clone()))?;
+        difference_step::choose(self.scheme, &sample, &u, &self.outcome_scale, probe)
     }
 
     /// Whether u itself is asked.
@@ -320,7 +340,7 @@ impl<P: Policy> Algorithm<P> for FiniteDifference {
         let progress = probe.progress();
         let step = match self.step {
             Some(step) => step,
-            None => difference_step::choose(self.scheme, batch, &u, &self.outcome_scale, probe)?,
+            None => self.choose_step(student, probe)?,
         };
         self.step = Some(step);
         let (dloss_du, loss) = self.gradient(step, batch, &u, probe)?;
