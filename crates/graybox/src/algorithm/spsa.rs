@@ -11,6 +11,9 @@
 //! A pair of calls estimates all d_u slopes at once, with a variance that grows with d_u. For the squared
 //! error the pair's difference of losses is `∂ℓ/∂y` at the pair's mean outcome times its difference of
 //! outcomes, so noise of the oracle that is independent from call to call adds no bias.
+//!
+//! The step falls over the run, as Spall's does: a long one sees across flat regions while the policy is far
+//! off, a short one has little bias when it is near.
 
 use graybox_model::Policy;
 use graybox_oracle::{Outcome, Rows};
@@ -21,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::{self, RowGradient};
 use super::{Algorithm, Facts};
-use crate::error::at_least_one;
+use crate::error::{at_least_one, positive};
 use crate::snapshot::Snapshot;
 use crate::{Batch, ConfigError, Probe, Problem, RoundReport, SnapshotError, StepError, Student};
 
@@ -43,8 +46,10 @@ pub enum Directions {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpsaConfig {
-    /// The step h, in units of each action's scale, at most 0.5.
+    /// The step h at the start, in units of each action's scale, at most 0.5.
     pub step: f64,
+    /// The step when the calls are spent; it falls geometrically, or stays if it is not longer than this.
+    pub last_step: f64,
     /// How directions are drawn.
     pub directions: Directions,
     /// Antithetic pairs per row.
@@ -54,7 +59,8 @@ pub struct SpsaConfig {
 impl Default for SpsaConfig {
     fn default() -> Self {
         Self {
-            step: 0.1,
+            step: 0.16,
+            last_step: 0.12,
             directions: Directions::Signs,
             pairs: 1,
         }
@@ -67,7 +73,14 @@ impl SpsaConfig {
             let expected = "a positive number of at most 0.5, in units of the action's scale";
             return Err(ConfigError::new("spsa.step", self.step, expected));
         }
+        positive("spsa.last_step", self.last_step)?;
         at_least_one("spsa.pairs", self.pairs)
+    }
+
+    /// The step after this share of the run, in `[0, 1]`.
+    fn step_at(&self, progress: f64) -> f64 {
+        let last = self.last_step.min(self.step);
+        self.step * (last / self.step).powf(progress)
     }
 }
 
@@ -92,16 +105,14 @@ impl Spsa {
     }
 
     /// `h v` in the user's units, for every pair of one row.
-    fn offsets(&self, rng: &mut StdRng) -> Vec<Vec<f64>> {
+    fn offsets(&self, step: f64, rng: &mut StdRng) -> Vec<Vec<f64>> {
         let directions = match self.config.directions {
             Directions::Signs => signs(self.config.pairs, self.scale.len(), rng),
             Directions::Orthogonal => orthogonal(self.config.pairs, self.scale.len(), rng),
         };
         let scaled = |v: Vec<f64>| {
             let scaled = v.iter().zip(&self.scale);
-            scaled
-                .map(|(v, scale)| self.config.step * scale * v)
-                .collect()
+            scaled.map(|(v, scale)| step * scale * v).collect()
         };
         directions.into_iter().map(scaled).collect()
     }
@@ -137,6 +148,7 @@ impl Spsa {
     /// What one row says, from the outcomes at both ends of every pair.
     fn row(
         &self,
+        step: f64,
         offsets: &[Vec<f64>],
         outcomes: &[Outcome],
         target: &[f64],
@@ -155,7 +167,7 @@ impl Spsa {
             let slope = 0.5 * (plus - minus) * share;
             // g = Δℓ/2h · v in units of the scale; in the user's units both v and g carry the scale once.
             for ((g, offset), scale) in gradient.iter_mut().zip(offset).zip(&self.scale) {
-                let h = self.config.step * scale;
+                let h = step * scale;
                 *g += slope * offset / (h * h);
             }
         }
@@ -169,6 +181,7 @@ impl Spsa {
     /// others. And that mean loss.
     fn gradient(
         &self,
+        step: f64,
         batch: &Batch,
         u: &Rows,
         probe: &mut Probe<'_>,
@@ -179,7 +192,7 @@ impl Spsa {
         let mut offsets = Vec::with_capacity(u.len());
         let streams = rows::streams(batch, probe);
         for ((x, u), mut rng) in batch.x_rows.iter().zip(u.iter()).zip(streams) {
-            let row = self.offsets(&mut rng);
+            let row = self.offsets(step, &mut rng);
             for end in row.iter().flat_map(|offset| self.ends(u, offset)) {
                 x_asked.push(x)?;
                 u_asked.push(&end)?;
@@ -190,7 +203,7 @@ impl Spsa {
         let parts = offsets.iter().zip(batch.target_rows.iter());
         let rows: Vec<_> = parts
             .zip(outcomes.chunks_exact(per_row))
-            .map(|((offsets, target), outcomes)| self.row(offsets, outcomes, target, probe))
+            .map(|((offsets, target), outcomes)| self.row(step, offsets, outcomes, target, probe))
             .collect();
         Ok(rows::mean(&rows, u.width())?)
     }
@@ -245,11 +258,12 @@ impl<P: Policy> Algorithm<P> for Spsa {
     ) -> Result<RoundReport, StepError> {
         let u = probe.download_actions(batch, student.act(batch.x.clone()))?;
         let progress = probe.progress();
-        let (dloss_du, loss) = self.gradient(batch, &u, probe)?;
+        let step = self.config.step_at(progress);
+        let (dloss_du, loss) = self.gradient(step, batch, &u, probe)?;
         if loss.is_some() {
             student.follow(batch.x.clone(), probe.upload(&dloss_du), progress);
         }
-        Ok(RoundReport::new(loss))
+        Ok(RoundReport::new(loss).with("step", step))
     }
 
     fn save(&self, _: &mut Snapshot) -> Result<(), SnapshotError> {
@@ -300,7 +314,9 @@ mod tests {
         let u = Rows::from_vec(3, U.to_vec()).unwrap();
         let mut spread = Spread::new(3);
         for _ in 0..n {
-            let (gradient, _) = method.gradient(&batch, &u, &mut harness.probe()).unwrap();
+            let (gradient, _) = method
+                .gradient(config.step, &batch, &u, &mut harness.probe())
+                .unwrap();
             spread.add(gradient.as_slice());
         }
         spread
@@ -326,6 +342,7 @@ mod tests {
                 step,
                 directions: Directions::Orthogonal,
                 pairs: 3,
+                ..SpsaConfig::default()
             };
             let mean = spread(config, 2_000).mean();
             let off = mean.iter().zip(exact()).map(|(m, g)| (m - g).powi(2));
@@ -342,6 +359,7 @@ mod tests {
                 step: 1e-3,
                 directions,
                 pairs,
+                ..SpsaConfig::default()
             };
             let error = spread(config, 2_000).standard_error();
             error.iter().map(|e| e * e).sum::<f64>()
@@ -351,6 +369,24 @@ mod tests {
         assert!((1.7..2.3).contains(&(one / two)), "{}", one / two);
         let basis = variance(Directions::Orthogonal, 3);
         assert!(basis < 1e-6 * one, "{basis:e} {one:e}");
+    }
+
+    #[test]
+    fn the_step_falls_from_the_first_to_the_last() {
+        let config = SpsaConfig {
+            step: 0.4,
+            last_step: 0.1,
+            ..SpsaConfig::default()
+        };
+        for (progress, step) in [(0.0, 0.4), (0.5, 0.2), (1.0, 0.1)] {
+            assert!((config.step_at(progress) - step).abs() < 1e-12);
+        }
+        // One that is short from the start stays.
+        let short = SpsaConfig {
+            step: 0.05,
+            ..config
+        };
+        assert!((short.step_at(1.0) - 0.05).abs() < 1e-12);
     }
 
     #[test]
@@ -366,11 +402,12 @@ mod tests {
                 step: 0.5,
                 directions,
                 pairs: 40,
+                ..SpsaConfig::default()
             };
             let u = Rows::from_vec(3, vec![0.99, -1.0, 0.2]).unwrap();
             let batch = problem.data().batch(vec![0]);
             Spsa::new(config, &problem)
-                .gradient(&batch, &u, &mut harness.probe())
+                .gradient(config.step, &batch, &u, &mut harness.probe())
                 .unwrap();
         }
     }
@@ -384,6 +421,12 @@ mod tests {
             };
             assert_eq!(config.check().unwrap_err().field, "spsa.step");
         }
+        let last_step = 0.0;
+        let config = SpsaConfig {
+            last_step,
+            ..SpsaConfig::default()
+        };
+        assert_eq!(config.check().unwrap_err().field, "spsa.last_step");
         let config = SpsaConfig {
             pairs: 0,
             ..SpsaConfig::default()
