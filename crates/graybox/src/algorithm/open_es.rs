@@ -72,23 +72,14 @@ impl OpenEs {
         batch: &Batch,
         probe: &mut Probe<'_>,
     ) -> Result<Vec<Pair>, StepError> {
-        let weights = population::weights(student);
-        let mut offset = || -> Vec<f64> {
-            let z = population::normal(weights, probe.rng());
-            z.iter().map(|z| z * self.config.sigma).collect()
-        };
-        let offsets = (0..self.config.pairs).map(|_| offset()).collect();
-        population::ask_pairs(student, batch, offsets, probe)
+        let sigma = vec![self.config.sigma; population::weights(student)];
+        population::ask_pairs(student, batch, self.config.pairs, &sigma, probe)
     }
 
     fn gradient(&self, pairs: &[Pair]) -> Vec<f64> {
-        let mut gradient = vec![0.0; pairs.first().map_or(0, |pair| pair.offset.len())];
-        let share = 1.0 / (pairs.len() as f64 * self.config.sigma.powi(2));
-        for pair in pairs {
-            let slope = 0.5 * (pair.plus - pair.minus) * share;
-            for (g, offset) in gradient.iter_mut().zip(&pair.offset) {
-                *g += slope * offset;
-            }
+        let mut gradient = population::slope(pairs);
+        for slope in &mut gradient {
+            *slope /= self.config.sigma.powi(2);
         }
         gradient
     }
@@ -177,6 +168,20 @@ mod tests {
         };
         let ratio = error(0.4) / error(0.2);
         assert!((3.3..4.8).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn more_pairs_lower_the_variance_in_proportion() {
+        let error = |pairs| {
+            let config = OpenEsConfig {
+                pairs,
+                ..OpenEsConfig::default()
+            };
+            let spread = spread(config, &mut Line::squared(1), 2_000);
+            spread.standard_error().iter().map(|e| e * e).sum::<f64>()
+        };
+        let ratio = error(1) / error(4);
+        assert!((3.4..4.6).contains(&ratio), "{ratio}");
     }
 
     #[test]

@@ -43,11 +43,11 @@ pub struct PgpeConfig {
 impl Default for PgpeConfig {
     fn default() -> Self {
         Self {
-            pairs: 8,
+            pairs: 4,
             sigma: 0.05,
             sigma_rate: 0.1,
             speed: LearningRate {
-                initial: 0.09,
+                initial: 0.105,
                 floor: 0.0,
             },
             momentum: 0.9,
@@ -98,24 +98,7 @@ impl Pgpe {
         let weights = population::weights(student);
         self.sigma.resize(weights, self.config.sigma);
         self.velocity.resize(weights, 0.0);
-        let mut offset = || -> Vec<f64> {
-            let z = population::normal(weights, probe.rng());
-            z.iter().zip(&self.sigma).map(|(z, s)| z * s).collect()
-        };
-        let offsets = (0..self.config.pairs).map(|_| offset()).collect();
-        population::ask_pairs(student, batch, offsets, probe)
-    }
-
-    /// Mean over pairs of ½ (L⁺ − L⁻) ε: the gradient in μ times σ², weight by weight.
-    fn slope(pairs: &[Pair]) -> Vec<f64> {
-        let mut slope = vec![0.0; pairs.first().map_or(0, |pair| pair.offset.len())];
-        for pair in pairs {
-            let share = 0.5 * (pair.plus - pair.minus) / pairs.len() as f64;
-            for (slope, offset) in slope.iter_mut().zip(&pair.offset) {
-                *slope += share * offset;
-            }
-        }
-        slope
+        population::ask_pairs(student, batch, self.config.pairs, &self.sigma, probe)
     }
 
     /// ClipUp: a step of fixed length along the gradient, momentum, and a limit on the sum.
@@ -178,7 +161,7 @@ impl<P: Policy> Algorithm<P> for Pgpe {
         let loss = population::mean_loss(&pairs);
         if loss.is_some() {
             population::rank(&mut pairs);
-            self.clip_up(&Self::slope(&pairs), most);
+            self.clip_up(&population::slope(&pairs), most);
             population::shift(student, &self.velocity, probe);
             self.learn_sigma(&pairs);
         }
@@ -211,7 +194,7 @@ mod tests {
         for _ in 0..n {
             let (student, batch, mut probe) = line.parts();
             let pairs = method.ask(student, &batch, &mut probe).unwrap();
-            let slope = Pgpe::slope(&pairs);
+            let slope = population::slope(&pairs);
             let gradient: Vec<f64> = slope.iter().map(|s| s / sigma.powi(2)).collect();
             spread.add(&gradient);
         }

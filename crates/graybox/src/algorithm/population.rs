@@ -61,22 +61,28 @@ pub(super) struct Pair {
     pub(super) minus: f64,
 }
 
-/// Asks the oracle under `+offset` and `−offset` for each offset. A pair without a row in common is left out.
+/// Draws `n` offsets from N(0, σ²), σ of every weight, and asks the oracle under `+offset` and `−offset` for each.
+/// A pair without a row in common is left out.
 pub(super) fn ask_pairs<P: Policy>(
     student: &Student<P>,
     batch: &Batch,
-    offsets: Vec<Vec<f64>>,
+    n: usize,
+    sigma: &[f64],
     probe: &mut Probe<'_>,
 ) -> Result<Vec<Pair>, StepError> {
-    let width = offsets.first().map_or(0, Vec::len);
-    let mut members = Rows::with_capacity(width, 2 * offsets.len());
+    let mut draw = || -> Vec<f64> {
+        let z = normal(sigma.len(), probe.rng());
+        z.iter().zip(sigma).map(|(z, s)| z * s).collect()
+    };
+    let offsets: Vec<Vec<f64>> = (0..n).map(|_| draw()).collect();
+    let mut members = Rows::with_capacity(sigma.len(), 2 * n);
     for offset in &offsets {
         members.push(offset)?;
         let mirrored: Vec<f64> = offset.iter().map(|o| -o).collect();
         members.push(&mirrored)?;
     }
     let losses = ask(student, batch, &members, probe)?;
-    let mut pairs = Vec::with_capacity(offsets.len());
+    let mut pairs = Vec::with_capacity(n);
     for (offset, sides) in offsets.into_iter().zip(losses.chunks_exact(2)) {
         let rows = sides[0].iter().zip(&sides[1]);
         let (plus, minus): (Losses, Losses) = rows
@@ -101,6 +107,18 @@ pub(super) fn mean_loss(pairs: &[Pair]) -> Option<f64> {
         .map(|pair| 0.5 * (pair.plus + pair.minus))
         .sum();
     (!pairs.is_empty()).then(|| sum / pairs.len() as f64)
+}
+
+/// Mean over pairs of ½ (L⁺ − L⁻) ε: the gradient in the weights times σ², weight by weight.
+pub(super) fn slope(pairs: &[Pair]) -> Vec<f64> {
+    let mut slope = vec![0.0; pairs.first().map_or(0, |pair| pair.offset.len())];
+    for pair in pairs {
+        let share = 0.5 * (pair.plus - pair.minus) / pairs.len() as f64;
+        for (slope, offset) in slope.iter_mut().zip(&pair.offset) {
+            *slope += share * offset;
+        }
+    }
+    slope
 }
 
 /// Replaces losses by their ranks among all members, from −½ for the least to ½ for the greatest. Equal

@@ -296,6 +296,24 @@ mod tests {
     }
 
     #[test]
+    fn the_bias_falls_fourfold_when_sigma_halves() {
+        // Of a quartic loss the averaged gradient is off by σ² times the third derivative over two, exactly.
+        let error = |sigma| {
+            let config = WeightReinforceConfig {
+                sigma,
+                ..WeightReinforceConfig::default()
+            };
+            let mut line = Line::quartic(1);
+            let truth = line.gradient();
+            let mean = spread(config, &mut line, 40_000).mean();
+            let off = mean.iter().zip(truth).map(|(m, g)| (m - g).powi(2));
+            off.sum::<f64>().sqrt()
+        };
+        let ratio = error(1.0) / error(0.5);
+        assert!((3.3..4.8).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
     fn a_baseline_near_the_loss_lowers_the_variance() {
         let error = |baseline| {
             let config = WeightReinforceConfig {
