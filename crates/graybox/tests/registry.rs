@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::prelude::*;
-use graybox::algorithm::{AnchoredConfig, JointConfig, PolicyFactory, TwoStageConfig};
+use graybox::algorithm::{
+    AnchoredConfig, FiniteDifferenceConfig, JointConfig, LearnedSigma, PolicyFactory, Routing,
+    Step, TwoStageConfig, WeightReinforceConfig,
+};
 use graybox::model::{FlatLayout, HeadConfig, MlpConfig, MlpPolicy, Policy as _};
 use graybox::oracle::{Answered, Dims, Oracle, Outcome, Queries, RowError, Rows};
 use graybox::testing::Harness;
@@ -359,17 +362,67 @@ fn the_order_of_rows_changes_nothing() {
     }
 }
 
-/// Every number of a value, by its path, replaced by −1 in turn.
-fn spoiled(value: &Value) -> Vec<(String, Value)> {
+/// Every algorithm with its default settings, and those whose settings the defaults leave out.
+fn with_every_setting() -> Vec<AlgorithmConfig> {
+    let learned = WeightReinforceConfig {
+        learned_sigma: Some(LearnedSigma {
+            rate: 0.05,
+            floor: 0.03,
+            ceiling: 0.3,
+        }),
+        ..WeightReinforceConfig::default()
+    };
+    let fixed = FiniteDifferenceConfig {
+        step: Step::Fixed(0.1),
+        ..FiniteDifferenceConfig::default()
+    };
+    let stated = AnchoredConfig {
+        steps_per_call: Some(1.0),
+        ..AnchoredConfig::default()
+    };
+    let more = [
+        AlgorithmConfig::WeightReinforce(learned),
+        AlgorithmConfig::FiniteDifference(fixed),
+        AlgorithmConfig::Anchored(stated),
+        AlgorithmConfig::Joint(JointConfig::new(Routing::Biased)),
+        AlgorithmConfig::Joint(JointConfig::new(Routing::Literal)),
+    ];
+    AlgorithmConfig::all().into_iter().chain(more).collect()
+}
+
+/// A value with each of its numbers replaced in turn, by the number's path.
+fn spoiled(value: &Value, by: f64) -> Vec<(String, Value)> {
+    let joined = |key: String, path: String| {
+        if path.is_empty() {
+            key
+        } else {
+            format!("{key}.{path}")
+        }
+    };
     match value {
-        Value::Number(_) => vec![(String::new(), Value::from(-1))],
+        // A count is replaced by a count, where there is one.
+        Value::Number(number) if number.is_u64() && by >= 0.0 => {
+            vec![(String::new(), Value::from(by as u64))]
+        }
+        Value::Number(_) => vec![(String::new(), Value::from(by))],
         Value::Object(fields) => {
             let mut all = Vec::new();
             for (key, inner) in fields {
-                for (path, spoiled) in spoiled(inner) {
+                for (path, spoiled) in spoiled(inner, by) {
                     let mut fields = fields.clone();
                     fields.insert(key.clone(), spoiled);
-                    all.push((format!("{key}.{path}"), Value::Object(fields)));
+                    all.push((joined(key.clone(), path), Value::Object(fields)));
+                }
+            }
+            all
+        }
+        Value::Array(items) => {
+            let mut all = Vec::new();
+            for (idx, inner) in items.iter().enumerate() {
+                for (path, spoiled) in spoiled(inner, by) {
+                    let mut items = items.clone();
+                    items[idx] = spoiled;
+                    all.push((joined(idx.to_string(), path), Value::Array(items)));
                 }
             }
             all
@@ -378,28 +431,100 @@ fn spoiled(value: &Value) -> Vec<(String, Value)> {
     }
 }
 
+/// What a trainer says to these settings, if it refuses them. It never asks the oracle.
+fn refusal(algorithm: AlgorithmConfig) -> Option<String> {
+    let (oracle, seen) = Plane::new();
+    let train = TrainConfig {
+        algorithm,
+        ..TrainConfig::default()
+    };
+    let refused = Trainer::new(train, problem(data(8)), oracle).err();
+    assert_eq!(seen.load(Ordering::Relaxed), 0);
+    refused.map(|error| error.to_string())
+}
+
+/// Whether a refusal names the setting at this path: its last part that is a word.
+fn names(refusal: &str, path: &str) -> bool {
+    let mut words = path.rsplit('.').filter(|part| part.parse::<u8>().is_err());
+    let leaf = words.next().unwrap_or_default();
+    // The widths of hidden layers are refused under the name of their network.
+    refusal.contains(leaf)
+        || words
+            .next()
+            .is_some_and(|network| refusal.contains(network))
+}
+
 #[test]
 fn a_negative_setting_is_refused_by_name_before_any_call() {
-    for config in AlgorithmConfig::all() {
+    for config in with_every_setting() {
         let written = serde_json::to_value(&config).unwrap();
-        for (path, value) in spoiled(&written) {
-            let path = path.trim_end_matches('.');
+        for (path, value) in spoiled(&written, -1.0) {
             // A count cannot even be read if it is negative.
             let Ok(read) = serde_json::from_value::<AlgorithmConfig>(value) else {
                 continue;
             };
-            let (oracle, seen) = Plane::new();
-            let train = TrainConfig {
-                algorithm: read,
-                ..TrainConfig::default()
-            };
-            let Err(error) = Trainer::new(train, problem(data(8)), oracle) else {
-                panic!("{}: {path} = -1 is accepted", config.name());
-            };
-            let leaf = path.rsplit('.').next().unwrap();
-            assert!(error.to_string().contains(leaf), "{path}: {error}");
-            assert_eq!(seen.load(Ordering::Relaxed), 0);
+            if MAY_BE_NEGATIVE.contains(&path.as_str()) {
+                continue;
+            }
+            let refused = refusal(read).unwrap_or_default();
+            let name = config.name();
+            assert!(names(&refused, &path), "{name}: {path} = -1: {refused:?}");
         }
+    }
+}
+
+/// A loss may be negative.
+const MAY_BE_NEGATIVE: [&str; 1] = ["baseline.fixed"];
+
+/// Settings for which 0 has a meaning: no noise, no momentum, nothing left of a rate at the end.
+const ZERO_HAS_A_MEANING: [(&str, &[&str]); 9] = [
+    (
+        "anchored",
+        &[
+            "anchored",
+            "closing",
+            "constant",
+            "decay",
+            "exploration.last",
+            "guard",
+            "ramp",
+            "start",
+            "trust",
+        ],
+    ),
+    ("joint", &["exploration", "learning_rate.floor"]),
+    ("finite_difference", &[]),
+    ("spsa", &[]),
+    ("two_stage", &["learning_rate.floor"]),
+    ("reinforce", &["sigma_rate.floor"]),
+    (
+        "weight_reinforce",
+        &["baseline.running_mean", "learning_rate.floor"],
+    ),
+    ("pgpe", &["momentum", "sigma_rate", "speed.floor"]),
+    ("open_es", &["learning_rate.floor"]),
+];
+
+#[test]
+fn zero_is_refused_by_name_before_any_call_unless_it_has_a_meaning() {
+    for config in with_every_setting() {
+        let written = serde_json::to_value(&config).unwrap();
+        let name = config.name();
+        let mut accepted = Vec::new();
+        for (path, value) in spoiled(&written, 0.0) {
+            let read = serde_json::from_value::<AlgorithmConfig>(value).unwrap();
+            match refusal(read) {
+                Some(refused) => assert!(names(&refused, &path), "{name}: {path} = 0: {refused}"),
+                None => accepted.push(path),
+            }
+        }
+        accepted.sort();
+        let of_name = ZERO_HAS_A_MEANING.iter().find(|(of, _)| *of == name);
+        assert_eq!(
+            of_name.map(|(_, paths)| *paths),
+            Some(&accepted.iter().map(String::as_str).collect::<Vec<_>>()[..]),
+            "{name}"
+        );
     }
 }
 
