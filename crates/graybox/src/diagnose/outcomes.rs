@@ -3,42 +3,86 @@
 use std::collections::BTreeMap;
 
 use super::losses::Losses;
-use super::{Diagnosis, Evidence};
+use super::{Call, Diagnosis, Evidence};
 
 /// Fewer different calls than this tell nothing about an oracle.
 const ENOUGH: usize = 30;
 
-/// Noise from calls that repeat another exactly, against the loss that is left.
+/// Fewer pairs of neighbours than this tell nothing about noise.
+const PAIRS: usize = 6;
+
+/// Neighbours that differ by this much more, in the square, than any slope explains, differ by noise. A slope at
+/// the policy may well be ten times what is seen over a distance.
+const UNEXPLAINED: f64 = 100.0;
+
+/// Noise, from pairs of calls in the same context with nearly the same action, against the loss that is left.
+///
+/// The outcomes of a smooth oracle differ in proportion to the actions, so that a pair ten times closer differs ten
+/// times less. What the closest pairs still differ by, however close they are, is noise.
 pub(super) fn noise(evidence: &Evidence<'_>, losses: &Losses) -> Option<Diagnosis> {
     let remaining = losses.last()?;
-    let mut answers: BTreeMap<Vec<u64>, Vec<&Vec<f64>>> = BTreeMap::new();
-    for (call, y) in evidence.calls.answered() {
-        let asked = call.x.iter().chain(&call.u).map(|value| value.to_bits());
-        answers.entry(asked.collect()).or_default().push(y);
-    }
-    let (mut noise, mut repeats) = (0.0, 0);
-    for answers in answers.values().filter(|answers| answers.len() > 1) {
-        let n = answers.len() as f64;
-        let mean: Vec<f64> = (0..answers[0].len())
-            .map(|dim| answers.iter().map(|y| y[dim]).sum::<f64>() / n)
-            .collect();
-        let sum: f64 = answers
-            .iter()
-            .map(|y| evidence.objective().value(y, &mean))
-            .sum();
-        // Every group estimates with n − 1 degrees of freedom; together they are weighed by them.
-        noise += sum;
-        repeats += answers.len() - 1;
-    }
-    if repeats < 4 {
+    let (mut near, slope) = neighbours(evidence);
+    near.sort_by(|a, b| a.apart.total_cmp(&b.apart));
+    // The closest quarter, and all that repeat a call exactly.
+    let exact = near.iter().filter(|pair| pair.apart <= 0.0).count();
+    near.truncate(exact.max(near.len().div_ceil(4)));
+    if near.len() < PAIRS {
         return None;
     }
-    let noise = noise / repeats as f64;
-    (noise > 0.5 * remaining).then_some(Diagnosis::Noise {
+    let mean = |of: fn(&Pair) -> f64| near.iter().map(of).sum::<f64>() / near.len() as f64;
+    let (apart, differ) = (mean(|pair| pair.apart), mean(|pair| pair.differ));
+    near.sort_by(|a, b| a.differ.total_cmp(&b.differ));
+    // Where a few pairs straddle a step and the others are equal, the oracle is not noisy but in steps.
+    let everywhere = near[near.len() / 2].differ > 0.1 * differ;
+    let unexplained = differ > UNEXPLAINED * slope * apart;
+    // Two answers are each half their squared difference from what they should be.
+    let noise = 0.5 * differ;
+    (everywhere && unexplained && noise > 0.5 * remaining).then_some(Diagnosis::Noise {
         noise,
         remaining,
-        repeats,
+        pairs: near.len(),
+        apart: apart.sqrt(),
     })
+}
+
+/// Two calls in the same context.
+struct Pair {
+    /// Squared distance of the actions, in units of their scale.
+    apart: f64,
+    /// The objective between their outcomes.
+    differ: f64,
+}
+
+/// Every call with its nearest neighbour in the same context, and the steepest slope between the most distant ones,
+/// of which noise makes little.
+fn neighbours(evidence: &Evidence<'_>) -> (Vec<Pair>, f64) {
+    let mut contexts: BTreeMap<Vec<u64>, Vec<(&Call, &Vec<f64>)>> = BTreeMap::new();
+    for (call, y) in evidence.calls.answered() {
+        let context = call.x.iter().map(|value| value.to_bits()).collect();
+        contexts.entry(context).or_default().push((call, y));
+    }
+    let scale = evidence.problem.actions().affine();
+    let pair = |a: &(&Call, &Vec<f64>), b: &(&Call, &Vec<f64>)| {
+        let steps = a.0.u.iter().zip(&b.0.u).zip(scale.scale());
+        Pair {
+            apart: steps.map(|((a, b), scale)| ((a - b) / scale).powi(2)).sum(),
+            differ: evidence.objective().value(a.1, b.1),
+        }
+    };
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    for calls in contexts.values() {
+        for (k, call) in calls.iter().enumerate().skip(1) {
+            let pairs = || calls[..k].iter().map(|other| pair(call, other));
+            let nearest = pairs().min_by(|a, b| a.apart.total_cmp(&b.apart));
+            let farthest = pairs().max_by(|a, b| a.apart.total_cmp(&b.apart));
+            near.extend(nearest);
+            far.extend(farthest.filter(|pair| pair.apart > 0.0));
+        }
+    }
+    far.sort_by(|a, b| b.apart.total_cmp(&a.apart));
+    far.truncate(far.len().div_ceil(4));
+    let slopes = far.iter().map(|pair| pair.differ / pair.apart);
+    (near, slopes.fold(0.0, f64::max))
 }
 
 pub(super) fn quantised(evidence: &Evidence<'_>, losses: &Losses) -> Option<Diagnosis> {
