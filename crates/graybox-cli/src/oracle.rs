@@ -46,6 +46,12 @@ impl OracleSettings {
                 Ok((Box::new(oracle.with_stop(stop.flag())), said))
             }
             Self::Servers(config) => {
+                if let Some(url) = config.urls.iter().find(|url| url.starts_with("https:")) {
+                    return Err(Failure::usage(anyhow!(
+                        "{url}: encryption (https) is not compiled in; reach the server through an ssh tunnel or a proxy on this \
+                         machine, by http"
+                    )));
+                }
                 let connected = UmBridgeOracle::connect(config.clone());
                 let oracle = connected.map_err(|error| match error {
                     ConnectError::Config(_) | ConnectError::NoToken(_) => Failure::usage(error),

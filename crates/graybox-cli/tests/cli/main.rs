@@ -16,6 +16,7 @@ mod interchange;
 mod parquet;
 mod predict;
 mod race;
+mod readme;
 mod report;
 mod report_in_browser;
 mod seeds;

@@ -79,16 +79,24 @@ fn what_is_wrong_with_servers_is_said() {
     desk.refused(2, "init --connections 2 -- python3 throw.py", &["--url"]);
     desk.refused(
         2,
-        &format!("init {url} --model throw --bounds u0=0..1"),
+        &format!("init {url} --model throw --x distance,wind --bounds angle=0..1"),
         &["draw no data", "--data"],
     );
     let other = format!("init {url} --model thrown --data throw.csv");
     desk.refused(3, &other, &["no model `thrown`", "throw"]);
-    let nameless = format!("init {url} --model throw --data throw.csv --bounds u0=0..1");
+    let bounds = "--bounds u0=0..1 --bounds u1=0..1 --bounds u2=0..1";
+    let nameless = format!("init {url} --model throw --data throw.csv {bounds}");
     desk.refused(2, &nameless, &["no column", "--x and --target"]);
     desk.refused(2, &init("--url ftp://here", ""), &["begin with http://"]);
 
-    desk.ok(&init(&url, "--token-variable GRAYBOX_TEST_TOKEN"));
+    desk.refused(2, &init("--url https://here", ""), &["https", "tunnel"]);
+
+    let with_token = init(&url, "--token-variable GRAYBOX_TEST_TOKEN");
+    desk.refused(2, &with_token, &["GRAYBOX_TEST_TOKEN is not set"]);
+    let mut command = desk.command(&with_token);
+    let output = command.env("GRAYBOX_TEST_TOKEN", "hunter2").output();
+    assert!(output.unwrap().status.success());
+    assert!(!desk.read("run.toml").contains("hunter2"));
     desk.refused(2, "check run.toml", &["GRAYBOX_TEST_TOKEN is not set"]);
     let mut command = desk.command("check run.toml");
     let output = command
