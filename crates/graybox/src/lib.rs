@@ -21,6 +21,7 @@ mod observe;
 mod probe;
 mod problem;
 mod replay;
+mod report;
 mod seed;
 pub mod select;
 mod snapshot;
@@ -28,6 +29,7 @@ mod soap;
 mod stop;
 mod student;
 pub mod testing;
+mod train_config;
 mod trainer;
 pub mod trust_region;
 
@@ -44,11 +46,13 @@ pub use observe::{History, Observer, Progress, RoundReport, Silent};
 pub use probe::{Measured, Probe};
 pub use problem::{Names, Problem};
 pub use replay::{Replay, Replayed};
+pub use report::{Ending, RunReport, Score};
 pub use snapshot::Snapshot;
 pub use soap::Soap;
 pub use stop::Stop;
 pub use student::{LearningRate, Student};
-pub use trainer::{Ending, RunReport, Score, TrainConfig, Trainer};
+pub use train_config::TrainConfig;
+pub use trainer::Trainer;
 
 #[doc(no_inline)]
 pub use graybox_model as model;

@@ -5,136 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use burn::module::Module;
-use graybox_model::{MlpConfig, MlpPolicy, Policy};
-use graybox_oracle::{
-    Answered, Budget, Dims, Metered, Oracle, Outcome, Queries, Record, RowError, Rows,
-};
+use graybox_model::{MlpPolicy, Policy};
+use graybox_oracle::{Answered, Budget, Dims, Metered, Oracle, Queries, Record, RowError, Rows};
 use rand::seq::SliceRandom;
-use serde::{Deserialize, Serialize};
 
 use crate::algorithm::{PolicyFactory, TrainedSurrogate};
 use crate::checkpoint::Checkpoint;
-use crate::error::at_least_one;
 use crate::snapshot::Snapshot;
 use crate::{
-    Algorithm, AlgorithmConfig, Calls, ConfigError, Dataset, Diagnosis, Evidence, Facts,
-    FailureLimit, History, LearningRate, Observer, Probe, Problem, Progress, SnapshotError, Stop,
-    Student, TrainError, bridge, diagnose, seed,
+    Algorithm, Calls, ConfigError, Dataset, Diagnosis, Ending, Evidence, Facts, History, Observer,
+    Probe, Problem, Progress, RunReport, Score, SnapshotError, Stop, Student, TrainConfig,
+    TrainError, bridge, diagnose, seed,
 };
-
-/// How a policy is trained. Everything here can stand in a config file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainConfig {
-    /// Oracle calls that may be made.
-    pub calls: u64,
-    /// Decides every random choice of the run.
-    pub seed: u64,
-    /// Training rows per round; as many as suit the algorithm, if not stated.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch: Option<usize>,
-    /// Hidden layers of the policy.
-    pub policy: MlpConfig,
-    /// The policy's learning rate.
-    pub learning_rate: LearningRate,
-    /// What trains it.
-    pub algorithm: AlgorithmConfig,
-    /// How often the held-out rows are scored during the run, beside before and after. A score calls the
-    /// oracle once per held-out row; these calls are counted apart and not charged.
-    pub scores: u64,
-    /// When the run gives up on an oracle that fails.
-    pub failures: FailureLimit,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            calls: 2_000,
-            seed: 1,
-            batch: None,
-            policy: MlpConfig::default(),
-            learning_rate: LearningRate::default(),
-            algorithm: AlgorithmConfig::default(),
-            scores: 0,
-            failures: FailureLimit::default(),
-        }
-    }
-}
-
-impl TrainConfig {
-    /// Whether every setting is within its meaning.
-    ///
-    /// # Errors
-    /// Names the setting that is not.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        if self.calls == 0 {
-            return Err(ConfigError::new("calls", 0, "at least 1 oracle call"));
-        }
-        at_least_one("batch", self.rows_per_round())?;
-        self.learning_rate.check("learning_rate")?;
-        self.failures.check()?;
-        if let Err(error) = self.policy.check() {
-            return Err(ConfigError::new(
-                "policy",
-                error,
-                "hidden layers with units",
-            ));
-        }
-        self.algorithm.check()
-    }
-
-    /// Training rows per round, stated or not.
-    pub fn rows_per_round(&self) -> usize {
-        self.batch.unwrap_or_else(|| self.algorithm.batch())
-    }
-}
-
-/// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// The budget is spent, or too little of it is left for one more round.
-    BudgetSpent,
-    /// Somebody asked it to stop.
-    Stopped,
-    /// Too many calls failed: see [`FailureLimit`].
-    OracleFails,
-    /// Nobody is left who could be asked, or the answers have yet to be told.
-    OracleGone,
-}
-
-/// What a run came to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RunReport {
-    /// Why it ended.
-    pub ending: Ending,
-    /// The same in words, where there is more to say.
-    pub reason: Option<String>,
-    /// Rounds done.
-    pub rounds: u64,
-    /// Calls charged.
-    pub oracle_calls: u64,
-    /// Charged calls that failed.
-    pub failed_calls: u64,
-    /// Rows evaluated for scores, not charged.
-    pub scoring_calls: u64,
-    /// Rows of both kinds that the oracle was given by this run, in this process or an earlier one.
-    pub paid_calls: u64,
-    /// Rows of both kinds that the oracle was spared, since the ledger knew the same row from another call.
-    pub duplicate_calls: u64,
-    /// Rows of both kinds that were paid for before the run was broken off, and came from the ledger now.
-    pub replayed_calls: u64,
-    /// Mean true loss on the held-out rows before training, where there are any.
-    pub true_loss_before: Option<f64>,
-    /// The same after it.
-    pub true_loss_after: Option<f64>,
-    /// Seconds from start to end.
-    pub wall_s: f64,
-    /// Seconds of them spent waiting for the oracle.
-    pub oracle_s: f64,
-    /// What kept it from learning, if anything stood out.
-    pub diagnoses: Vec<Diagnosis>,
-}
 
 /// A run: a policy, what trains it, and the oracle with a meter on it.
 pub struct Trainer<P: Policy> {
@@ -163,15 +45,6 @@ pub struct Trainer<P: Policy> {
     checkpoint: Option<Checkpoint>,
     /// What stands for the calls it was started with.
     warm: Option<String>,
-}
-
-/// The policy's actions on the held-out rows and what came of them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Score {
-    /// The actions, `[n, d_u]`.
-    pub u: Rows,
-    /// An outcome for each.
-    pub outcomes: Vec<Outcome>,
 }
 
 impl Trainer<MlpPolicy> {

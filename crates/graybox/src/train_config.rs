@@ -1,0 +1,74 @@
+//! The settings of a run.
+
+use graybox_model::MlpConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::at_least_one;
+use crate::{AlgorithmConfig, ConfigError, FailureLimit, LearningRate};
+
+/// How a policy is trained. Everything here can stand in a config file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Oracle calls that may be made.
+    pub calls: u64,
+    /// Decides every random choice of the run.
+    pub seed: u64,
+    /// Training rows per round; as many as suit the algorithm, if not stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
+    /// Hidden layers of the policy.
+    pub policy: MlpConfig,
+    /// The policy's learning rate.
+    pub learning_rate: LearningRate,
+    /// What trains it.
+    pub algorithm: AlgorithmConfig,
+    /// How often the held-out rows are scored during the run, beside before and after. A score calls the
+    /// oracle once per held-out row; these calls are counted apart and not charged.
+    pub scores: u64,
+    /// When the run gives up on an oracle that fails.
+    pub failures: FailureLimit,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            calls: 2_000,
+            seed: 1,
+            batch: None,
+            policy: MlpConfig::default(),
+            learning_rate: LearningRate::default(),
+            algorithm: AlgorithmConfig::default(),
+            scores: 0,
+            failures: FailureLimit::default(),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Whether every setting is within its meaning.
+    ///
+    /// # Errors
+    /// Names the setting that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.calls == 0 {
+            return Err(ConfigError::new("calls", 0, "at least 1 oracle call"));
+        }
+        at_least_one("batch", self.rows_per_round())?;
+        self.learning_rate.check("learning_rate")?;
+        self.failures.check()?;
+        if let Err(error) = self.policy.check() {
+            return Err(ConfigError::new(
+                "policy",
+                error,
+                "hidden layers with units",
+            ));
+        }
+        self.algorithm.check()
+    }
+
+    /// Training rows per round, stated or not.
+    pub fn rows_per_round(&self) -> usize {
+        self.batch.unwrap_or_else(|| self.algorithm.batch())
+    }
+}
