@@ -8,6 +8,8 @@ use graybox_oracle::{Outcome, Rows};
 
 /// Brings `[n, d]` from the device to the host.
 pub(crate) fn download(tensor: Tensor<2>) -> Rows {
+    #[cfg(test)]
+    tests::count_wait();
     let [n, width] = tensor.dims();
     let values = tensor
         .into_data()
@@ -35,6 +37,8 @@ pub(crate) fn upload_index(index: &[usize], device: &Device) -> Tensor<1, Int> {
 
 /// Reads tensors of one element, all in one transfer.
 pub(crate) fn read<const N: usize>(scalars: [Tensor<1>; N]) -> [f64; N] {
+    #[cfg(test)]
+    tests::count_wait();
     let values = Tensor::cat(scalars.to_vec(), 0).into_data();
     let values = values.try_to_vec_as::<f64>();
     let values = values.expect("float tensors convert to f64");
@@ -85,7 +89,73 @@ pub(crate) fn upload_answers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use graybox_oracle::RowError;
+    use std::cell::Cell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use graybox_model::HeadConfig;
+    use graybox_oracle::{Dims, Oracle, Queries, RowError};
+
+    use crate::{AlgorithmConfig, Dataset, Problem, Silent, TrainConfig, Trainer};
+
+    thread_local! {
+        static WAITS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Whatever comes down from the device is waited for.
+    pub(super) fn count_wait() {
+        WAITS.set(WAITS.get() + 1);
+    }
+
+    struct Sum {
+        batches: Arc<AtomicU64>,
+    }
+
+    impl Oracle for Sum {
+        fn dims(&self) -> Dims {
+            Dims::new(1, 1, 1)
+        }
+
+        fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
+            self.batches.fetch_add(1, Ordering::Relaxed);
+            queries.iter().map(|(x, u)| Ok(vec![x[0] + u[0]])).collect()
+        }
+    }
+
+    #[test]
+    fn the_device_is_waited_for_once_per_oracle_batch_and_once_for_what_a_round_reports() {
+        let x = Rows::from_vec(1, (0..64).map(|i| f64::from(i) / 64.0).collect()).unwrap();
+        let target = Rows::from_vec(1, vec![0.3; 64]).unwrap();
+        let data = Dataset::new(x, target).unwrap();
+        let actions = HeadConfig::bounded(vec![-2.0], vec![2.0]).unwrap();
+        let problem = Problem::new(data, actions, &Device::flex()).unwrap();
+        // What trains to convergence between rounds looks at its losses to know when to end, and SOAP at its
+        // bases; no oracle waits for that.
+        let converges = |name: &str| ["anchored", "two_stage"].contains(&name);
+        for algorithm in AlgorithmConfig::all() {
+            let name = algorithm.name();
+            if converges(name) {
+                continue;
+            }
+            let batches = Arc::new(AtomicU64::new(0));
+            let oracle = Sum {
+                batches: Arc::clone(&batches),
+            };
+            let config = TrainConfig {
+                calls: 512,
+                algorithm,
+                ..TrainConfig::default()
+            };
+            let mut trainer = Trainer::new(config, problem.clone(), oracle).unwrap();
+            WAITS.set(0);
+            let run = trainer.run(&mut Silent).unwrap();
+            let (waits, batches) = (WAITS.get(), batches.load(Ordering::Relaxed));
+            println!(
+                "{name}: {waits} waits, {batches} batches, {} rounds",
+                run.rounds
+            );
+        }
+    }
 
     #[test]
     fn rows_survive_the_round_trip() {
