@@ -1,15 +1,28 @@
-//! The same seeds on two CPU backends: `cargo test --release --features ndarray --test devices`.
+//! The same seeds on different devices: `cargo test --release --features ndarray,vulkan --test devices`.
 //!
-//! flex has fused kernels and ndarray composed operations, so this is also where whole runs of the two paths
-//! are compared. Rounding differs in the seventh digit and training amplifies it; the runs are short enough to
-//! stay close.
-#![cfg(all(feature = "flex", feature = "ndarray"))]
+//! flex has fused kernels and every other device composed operations, so this is also where whole runs of the
+//! two paths are compared. Rounding differs in the seventh digit and training amplifies it; the runs are short
+//! enough to stay close. A graphics device may be one in software; without any driver it is passed over, and
+//! said so.
+#![cfg(feature = "flex")]
 
 use burn::tensor::Device;
 use graybox::algorithm::{FiniteDifferenceConfig, JointConfig};
 use graybox::{AlgorithmConfig, RunReport, Silent, TrainConfig, Trainer};
 use graybox_app::DeviceName;
 use graybox_arena::TaskOracle;
+
+/// Devices that were compiled in, beside flex.
+const OTHERS: &[DeviceName] = &[
+    #[cfg(feature = "ndarray")]
+    DeviceName::NdArray,
+    #[cfg(feature = "wgpu")]
+    DeviceName::Wgpu,
+    #[cfg(feature = "vulkan")]
+    DeviceName::Vulkan,
+    #[cfg(feature = "cuda")]
+    DeviceName::Cuda(0),
+];
 
 fn run(device: &Device, algorithm: AlgorithmConfig) -> RunReport {
     let task = graybox_arena::by_name("asker").expect("the arena has its asker");
@@ -27,24 +40,54 @@ fn run(device: &Device, algorithm: AlgorithmConfig) -> RunReport {
 }
 
 #[test]
-fn a_seed_gives_the_same_run_on_flex_and_on_ndarray() {
-    let [flex, ndarray] = [DeviceName::Flex, DeviceName::NdArray].map(|name| name.open().unwrap());
-    for algorithm in [
-        AlgorithmConfig::FiniteDifference(FiniteDifferenceConfig::default()),
-        AlgorithmConfig::Joint(JointConfig::default()),
-    ] {
-        let name = algorithm.name();
-        let [a, b] = [&flex, &ndarray].map(|device| run(device, algorithm.clone()));
-        assert_eq!(a.oracle_calls, b.oracle_calls, "{name}");
-        let close = |a: Option<f64>, b: Option<f64>, tolerance: f64| {
-            let (a, b) = (a.unwrap(), b.unwrap());
-            assert!(
-                (a - b).abs() <= tolerance * b,
-                "{name}: {a} on flex, {b} on ndarray"
-            );
+fn a_seed_gives_the_same_run_on_every_device() {
+    let flex = DeviceName::Flex.open().unwrap();
+    for other in OTHERS {
+        let device = match other.open() {
+            Ok(device) => device,
+            Err(error) => {
+                println!("passed over: {error}");
+                continue;
+            }
         };
-        // Before training only the forward differs; afterwards every step's rounding has gone in.
-        close(a.true_loss_before, b.true_loss_before, 1e-5);
-        close(a.true_loss_after, b.true_loss_after, 1e-2);
+        for algorithm in [
+            AlgorithmConfig::FiniteDifference(FiniteDifferenceConfig::default()),
+            AlgorithmConfig::Joint(JointConfig::default()),
+        ] {
+            let name = algorithm.name();
+            let [a, b] = [&flex, &device].map(|device| run(device, algorithm.clone()));
+            assert_eq!(a.oracle_calls, b.oracle_calls, "{name}");
+            let close = |a: Option<f64>, b: Option<f64>, tolerance: f64| {
+                let (a, b) = (a.unwrap(), b.unwrap());
+                println!("{name}: {a:.6e} on flex, {b:.6e} on {other}");
+                assert!(
+                    (a - b).abs() <= tolerance * b,
+                    "{name}: {a} on flex, {b} on {other}"
+                );
+            };
+            // Before training only the forward differs; afterwards every step's rounding has gone in.
+            close(a.true_loss_before, b.true_loss_before, 1e-5);
+            close(a.true_loss_after, b.true_loss_after, 1e-2);
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named_with_what_is_missing() {
+    for (name, missing) in [
+        ("cuda:7", "cuda"),
+        ("vulkan", "vulkan"),
+        ("wgpu", "wgpu"),
+        ("ndarray", "ndarray"),
+    ] {
+        let name: DeviceName = name.parse().unwrap();
+        let Err(error) = name.open() else { continue };
+        let error = error.to_string();
+        let named = [
+            format!("`--features {missing}`"),
+            "driver".into(),
+            "counted from 0".into(),
+        ];
+        assert!(named.iter().any(|words| error.contains(words)), "{error}");
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Once;
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
+#[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
+use burn::tensor::DeviceType;
 use graybox_model::is_fused;
 
 /// A device by name: `flex`, `ndarray`, `wgpu`, `vulkan`, `cuda` or `cuda:1`.
@@ -56,10 +58,11 @@ impl fmt::Display for DeviceName {
 }
 
 impl DeviceName {
-    /// Opens the device. Where the fused kernels do not reach, it says so on standard error, once.
+    /// Opens the device, so that no run pays for calls and then finds its device missing. Where the fused kernels do
+    /// not reach, it says so on standard error, once.
     ///
     /// # Errors
-    /// If it was not compiled in; the message names the feature that is missing.
+    /// If it was not compiled in, or this machine has none; the message names the feature or the driver.
     pub fn open(&self) -> Result<Device> {
         static SAID: Once = Once::new();
         let device = self.find()?;
@@ -78,11 +81,21 @@ impl DeviceName {
             #[expect(deprecated, reason = "kept as an option as long as burn keeps it")]
             Self::NdArray => Ok(Device::ndarray()),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+            Self::Wgpu => {
+                self.look_for(0, DeviceType::Wgpu, GRAPHICS)?;
+                Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+            }
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+            Self::Vulkan => {
+                self.look_for(0, DeviceType::Vulkan, GRAPHICS)?;
+                Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice))
+            }
             #[cfg(feature = "cuda")]
-            Self::Cuda(index) => Ok(Device::cuda(*index)),
+            Self::Cuda(index) => {
+                let driver = "an NVIDIA card with its driver and the CUDA toolkit's NVRTC library";
+                self.look_for(*index, DeviceType::Cuda, driver)?;
+                Ok(Device::cuda(*index))
+            }
             #[cfg(not(all(
                 feature = "flex",
                 feature = "ndarray",
@@ -99,6 +112,23 @@ impl DeviceName {
             }
         }
     }
+
+    /// Whether the machine has a device of this type and number. Looking for one can panic inside a driver's
+    /// bindings, which is then what is missing.
+    #[cfg(any(feature = "wgpu", feature = "vulkan", feature = "cuda"))]
+    fn look_for(&self, index: usize, kind: DeviceType, needed: &str) -> Result<()> {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| ()));
+        let found = std::panic::catch_unwind(|| Device::enumerate(kind).len());
+        std::panic::set_hook(hook);
+        match found {
+            Ok(found) if index < found => Ok(()),
+            Ok(found) if found > 0 => {
+                bail!("no device {self}: this machine has {found}, counted from 0")
+            }
+            _ => bail!("no device {self} on this machine: it needs {needed}"),
+        }
+    }
 }
 
 /// What there is to say of how networks run on a device, if it is not the fast path.
@@ -107,6 +137,10 @@ fn slow_path(device: &Device) -> Option<&'static str> {
                 networks, are those of --device flex";
     (!is_fused(device)).then_some(path)
 }
+
+/// What wgpu needs on this kind of system.
+#[cfg(any(feature = "wgpu", feature = "vulkan"))]
+const GRAPHICS: &str = "a Vulkan driver (of the card's maker, or Mesa's mesa-vulkan-drivers, which also has one in software)";
 
 #[cfg(test)]
 mod tests {
