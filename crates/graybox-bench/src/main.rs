@@ -5,6 +5,7 @@
 
 mod bound;
 mod contest;
+mod figures;
 mod joint;
 mod memory;
 mod plumbing;
@@ -50,6 +51,12 @@ enum Command {
         /// Seconds per case.
         #[arg(long, default_value_t = 6.0)]
         seconds: f64,
+    },
+    /// Measures every figure of the READMEs again and fails if one is off.
+    Figures {
+        /// Puts figures and pictures right instead of failing.
+        #[arg(long)]
+        write: bool,
     },
     /// Memory and time per step over many joint steps.
     Memory {
@@ -100,6 +107,7 @@ fn main() -> Result<()> {
             }
             Ok(())
         }
+        Command::Figures { write } => figures::run(write),
         Command::Memory { steps } => memory::run(steps),
         Command::Scaling { workers } => scaling::run(workers),
         Command::Worker => scaling::work(),
