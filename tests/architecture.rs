@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The crates a package needs to run, with the features given, itself included.
-fn tree(package: &str, features: &[&str]) -> BTreeSet<String> {
+/// What `cargo tree` says, one line per package.
+fn cargo_tree(arguments: &[&str], format: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}",
-        ])
-        .args(["--package", package, "--features", &features.join(",")])
+        .args(["tree", "--locked", "--prefix", "none", "--format", format])
+        .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
@@ -20,8 +18,24 @@ fn tree(package: &str, features: &[&str]) -> BTreeSet<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     let text = String::from_utf8(output.stdout).expect("cargo writes text");
-    let name = |line: &str| Some(line.split_whitespace().next()?.to_string());
-    text.lines().filter_map(name).collect()
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(String::from).collect()
+}
+
+/// The crates a package needs to run, with the features given, itself included.
+fn tree(package: &str, features: &[&str]) -> BTreeSet<String> {
+    let features = features.join(",");
+    let arguments = [
+        "--edges",
+        "normal",
+        "--package",
+        package,
+        "--features",
+        &features,
+    ];
+    let name = |line: String| Some(line.split_whitespace().next()?.to_string());
+    let lines = cargo_tree(&arguments, "{p}").into_iter();
+    lines.filter_map(name).collect()
 }
 
 /// The sources of a crate, tests beside the code cut off.
@@ -140,5 +154,33 @@ fn libraries_neither_print_nor_exit() {
     for library in LIBRARIES {
         let found = files_with(library, &["println!", "print!(", "process::exit", "anyhow"]);
         assert!(found.is_empty(), "{library}: {found:?}");
+    }
+}
+
+/// Licences under which anybody may use, change and sell what the default build compiles in. MPL-2.0 asks that
+/// changes to its own files stay open, and nobody here changes them.
+const LICENCES: [&str; 6] = [
+    "MIT",
+    "Apache-2.0",
+    "Zlib",
+    "Unicode-3.0",
+    "BSD-2-Clause",
+    "MPL-2.0",
+];
+
+#[test]
+fn every_dependency_has_a_licence_that_asks_for_no_more_than_ours() {
+    let lines = cargo_tree(&["--workspace", "--edges", "normal,build"], "{p}|{l}");
+    assert!(lines.len() > 100, "{} crates", lines.len());
+    for line in lines {
+        let (package, licence) = line.split_once('|').expect("the format has one bar");
+        let licence = licence.trim_end_matches(" (*)");
+        let expression = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX);
+        let expression = expression.unwrap_or_else(|error| panic!("{package}: {error}"));
+        let allowed = expression.evaluate(|requirement| {
+            let id = requirement.license.id();
+            id.is_some_and(|id| LICENCES.contains(&id.name))
+        });
+        assert!(allowed, "{package} is under {licence}");
     }
 }
