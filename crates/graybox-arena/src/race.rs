@@ -2,13 +2,14 @@
 //!
 //! A race is a list of [entries](Entry): what trains on which task, with how many calls and which seed. Every
 //! entry is a run of its own, in a process of its own (burn's autodiff keeps one registry per process, behind
-//! one lock), and ends in a [`Finish`]. The two references, the true gradient used once and used as often as a
+//! one lock), and ends in a [`Finish`]. The references, the true gradient used once and used as often as a
 //! surrogate uses it, are entries like the others.
 //!
 //! Counting: whatever touches the oracle in training is charged by
 //! [`Metered`](graybox::oracle::Metered), failures and probes included. Only scores are free: the task's
 //! objective on fresh contexts, with the noise-free truth.
 
+use graybox::algorithm::OptimizerKind;
 use graybox::{AlgorithmConfig, ConfigError, TrainConfig, TrainError};
 
 use crate::white_box::{ReplayConfig, WhiteBoxConfig};
@@ -66,10 +67,7 @@ impl Plan {
                 for &seed in &self.seeds {
                     let mut contenders = Vec::new();
                     if self.references {
-                        contenders.extend([
-                            white_box::NAME.to_string(),
-                            white_box::WhiteBoxReplay::NAME.to_string(),
-                        ]);
+                        contenders.extend(white_box::names().map(str::to_string));
                     }
                     contenders.extend(self.chosen_algorithms()?);
                     for name in contenders {
@@ -185,15 +183,18 @@ fn contender(name: &str, calls: u64) -> Result<Contender, RaceError> {
     if name == white_box::NAME {
         return Ok(Contender::WhiteBox(WhiteBoxConfig::for_calls(calls)));
     }
-    if name == white_box::WhiteBoxReplay::NAME {
-        return Ok(Contender::WhiteBoxReplay(ReplayConfig::default()));
+    for optimizer in [OptimizerKind::Soap, OptimizerKind::Adam] {
+        let replay = ReplayConfig::with(optimizer);
+        if name == replay.name() {
+            return Ok(Contender::WhiteBoxReplay(replay));
+        }
     }
     let algorithms = AlgorithmConfig::all();
     let found = algorithms.iter().find(|config| config.name() == name);
     let found = found.cloned().map(Contender::Algorithm);
     found.ok_or_else(|| {
         let mut names: Vec<_> = algorithms.iter().map(AlgorithmConfig::name).collect();
-        names.extend([white_box::NAME, white_box::WhiteBoxReplay::NAME]);
+        names.extend(white_box::names());
         RaceError::UnknownAlgorithm {
             name: name.to_string(),
             known: known(&names),
@@ -315,10 +316,15 @@ mod tests {
     }
 
     #[test]
-    fn every_seed_runs_with_both_references() {
+    fn every_seed_runs_with_all_references() {
         let entries = plan("asker", "joint").entries().unwrap();
         let names: Vec<_> = entries.iter().map(Entry::algorithm).collect();
-        let once = ["white_box", "white_box_replay", "joint"];
+        let once = [
+            "white_box",
+            "white_box_replay",
+            "white_box_replay_adam",
+            "joint",
+        ];
         assert_eq!(names, [once, once].concat());
         assert_eq!(plan("asker", "joint").asked().unwrap().len(), 2);
     }

@@ -27,6 +27,12 @@ pub use replay::{ReplayConfig, WhiteBoxReplay};
 /// The name it is chosen by.
 pub const NAME: &str = "white_box";
 
+/// The names of all references.
+pub fn names() -> [&'static str; 3] {
+    let [soap, adam] = WhiteBoxReplay::NAMES;
+    [NAME, soap, adam]
+}
+
 /// How single-pass training with the true gradient is set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -34,7 +34,7 @@ impl Contender {
         match self {
             Self::Algorithm(config) => config.name(),
             Self::WhiteBox(_) => white_box::NAME,
-            Self::WhiteBoxReplay(_) => WhiteBoxReplay::NAME,
+            Self::WhiteBoxReplay(config) => config.name(),
         }
     }
 }

@@ -10,7 +10,9 @@
 //! It is to be as strong as such training can be made, since a bound that is easily met says nothing: the same
 //! optimizer, number of steps and rows a step as the default algorithm, and the same closing phase, in which
 //! the policy is trained to convergence on the calls already made. It goes without what a known Jacobian makes
-//! needless, exploration and a trust region, and without several policies.
+//! needless, exploration and a trust region, and without several policies. Where calls are few for the number of
+//! contexts and actions, SOAP fits them at the cost of what lies between and Adam goes much further, so that
+//! both are raced and the better one counts.
 
 use std::sync::Arc;
 
@@ -65,6 +67,22 @@ impl Default for ReplayConfig {
 }
 
 impl ReplayConfig {
+    /// With this optimizer.
+    pub fn with(optimizer: OptimizerKind) -> Self {
+        Self {
+            optimizer,
+            ..Self::default()
+        }
+    }
+
+    /// The name it is chosen by.
+    pub fn name(&self) -> &'static str {
+        match self.optimizer {
+            OptimizerKind::Soap => WhiteBoxReplay::NAMES[0],
+            OptimizerKind::Adam => WhiteBoxReplay::NAMES[1],
+        }
+    }
+
     /// Updates per call under a budget: by default those of `anchored`.
     fn steps_per_call(&self, budget: u64) -> f64 {
         self.steps_per_call.unwrap_or_else(|| {
@@ -95,8 +113,8 @@ pub struct WhiteBoxReplay {
 }
 
 impl WhiteBoxReplay {
-    /// The name it is chosen by.
-    pub const NAME: &'static str = "white_box_replay";
+    /// The names it is chosen by, with SOAP and with Adam.
+    pub const NAMES: [&'static str; 2] = ["white_box_replay", "white_box_replay_adam"];
 
     /// Uses the true Jacobian of a task of this crate.
     pub fn new(config: ReplayConfig, task: Arc<dyn Task>, problem: &Problem) -> Self {
@@ -172,7 +190,7 @@ impl WhiteBoxReplay {
 impl<P: Policy> Algorithm<P> for WhiteBoxReplay {
     fn facts(&self) -> Facts {
         Facts {
-            name: Self::NAME,
+            name: self.config.name(),
             calls_per_row: 1,
             estimates: "the gradient of the true loss, with true Jacobians of earlier calls",
             bias: "that of a linear model around each call",
