@@ -204,20 +204,22 @@ pub(crate) fn run(case: Case, python: Option<&Path>, length: Duration) -> Result
             contender.turn()?;
         }
     }
-    // One measure for all: a wall time and a processor time do not make a ratio.
-    let short = contenders
-        .iter()
-        .all(|contender| contender.fastest() < SHORT);
-    let over = |contender: &Contender| seconds(&contender.turns, short);
-    let ours = over(&contenders[0]);
-    let bound = has_bound.then(|| over(&contenders[1]));
-    let reference = bound.unwrap_or(ours);
+    let own = |contender: &Contender| seconds(&contender.turns, contender.fastest() < SHORT);
+    let ours = own(&contenders[0]);
+    let bound = has_bound.then(|| own(&contenders[1]));
+    // A wall time and a processor time make no ratio: both sides are measured alike.
+    let over = |one: &Contender, other: &Contender| {
+        let short = one.fastest().max(other.fastest()) < SHORT;
+        seconds(&one.turns, short) / seconds(&other.turns, short)
+    };
+    let reference = &contenders[usize::from(has_bound)];
     let peers = contenders.iter().skip(1 + usize::from(has_bound));
-    let peers = peers.map(|peer| (peer.name.clone(), over(peer) / reference));
-    let parts = contenders[0].turns.len().div_ceil(PARTS);
+    let peers = peers.map(|peer| (peer.name.clone(), over(peer, reference)));
+    let short = contenders[0].fastest().max(reference.fastest()) < SHORT;
+    let part = contenders[0].turns.len().div_ceil(PARTS);
     let spread = has_bound.then(|| {
-        let ours = contenders[0].turns.chunks(parts);
-        let ratios = ours.zip(contenders[1].turns.chunks(parts));
+        let ours = contenders[0].turns.chunks(part);
+        let ratios = ours.zip(reference.turns.chunks(part));
         let ratios = ratios.map(|(ours, bound)| seconds(ours, short) / seconds(bound, short));
         let widen = |[low, high]: [f64; 2], ratio: f64| [low.min(ratio), high.max(ratio)];
         ratios.fold([f64::INFINITY, 0.0], widen)
@@ -225,7 +227,7 @@ pub(crate) fn run(case: Case, python: Option<&Path>, length: Duration) -> Result
     Ok(Ratios {
         ours,
         bound,
-        ratio: bound.map(|bound| ours / bound),
+        ratio: has_bound.then(|| over(&contenders[0], reference)),
         spread,
         peers: peers.collect(),
         per_call: ours / case.calls as f64,
