@@ -87,8 +87,12 @@ impl AdamStep {
         gradient: Tensor<D>,
         [first, second]: [Tensor<D>; 2],
     ) -> (Tensor<D>, [Tensor<D>; 2]) {
+        // One by one: a tensor is a few hundred bytes, and an array of them is moved more than once.
         let operand = |t| Operand::constant(t).expect("plain tensors are operands");
-        let [mut p, g, mut m, mut v] = [parameter, gradient, first, second].map(operand);
+        let mut p = operand(parameter);
+        let g = operand(gradient);
+        let mut m = operand(first);
+        let mut v = operand(second);
         self.kernel().step(
             p.as_mut_slice(),
             g.as_slice(),

@@ -28,6 +28,9 @@ pub(crate) struct Operand(FlexTensor);
 impl Operand {
     /// Of a tensor without gradients.
     pub(crate) fn constant<const D: usize>(tensor: Tensor<D>) -> Option<Self> {
+        if !tensor.is_autodiff() && tensor.dtype() == DType::F32 {
+            return Some(Self::contiguous(tensor.try_into_primitive::<Flex>().ok()?));
+        }
         let mut graph = Graph::<()>::default();
         let operand = graph.operand(tensor, ())?;
         (!graph.is_tracked()).then_some(operand)

@@ -145,8 +145,8 @@ pub struct Selection {
     pub calls: u64,
     /// Most held-out rows that one trained policy is measured on, a call for each.
     pub rows: usize,
-    /// Runs at a time. More than one pays where it is the oracle that takes the time, and the oracle must
-    /// not mind being asked by several threads.
+    /// Runs at a time, each a thread of this process, so that one oracle serves them all. The oracle must not
+    /// mind being asked by several threads.
     pub threads: usize,
 }
 

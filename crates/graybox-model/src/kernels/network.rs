@@ -131,7 +131,11 @@ impl WithSimd for Forward<'_> {
             output,
         } = self;
         let (layers, last) = (network.layers, network.layers.len() - 1);
-        let packed: Vec<(Buffer, Buffer)> = layers.iter().map(|layer| packed::<S>(layer)).collect();
+        // A loop, not an iterator's closure, which would be a function of its own without wide registers.
+        let mut packed = Vec::with_capacity(layers.len());
+        for layer in layers {
+            packed.push(packed_layer::<S>(layer));
+        }
         let kept_rows = if kept { n } else { BLOCK.min(n) };
         let rows = |layer: &Layer<'_>| Buffer::take(kept_rows * padded::<S>(layer.d_out));
         let mut hidden: Vec<Buffer> = layers[..last].iter().map(rows).collect();
@@ -177,7 +181,7 @@ impl WithSimd for Forward<'_> {
 
 /// Weights in panels and the bias padded.
 #[inline(always)]
-fn packed<S: Simd>(layer: &Layer<'_>) -> (Buffer, Buffer) {
+fn packed_layer<S: Simd>(layer: &Layer<'_>) -> (Buffer, Buffer) {
     let width = padded::<S>(layer.d_out);
     let mut matrix = Buffer::take(layer.d_in * width);
     tile::pack::<S>(layer.weight, layer.d_in, layer.d_out, &mut matrix);
@@ -223,14 +227,14 @@ impl WithSimd for Backward<'_> {
             None => return Gradients::default(),
         };
         let through_deepest = deepest == 0 && wanted.input;
-        let transposed = |(l, layer)| {
-            if l > deepest || through_deepest {
-                transposed::<S>(layer)
+        let mut transposed = Vec::with_capacity(layers.len());
+        for (l, layer) in layers.iter().enumerate() {
+            transposed.push(if l > deepest || through_deepest {
+                transposed_layer::<S>(layer)
             } else {
                 Buffer::default()
-            }
-        };
-        let transposed: Vec<Buffer> = layers.iter().enumerate().map(transposed).collect();
+            });
+        }
         let sums = |pick: fn(&(bool, bool)) -> bool, rows: fn(&Layer<'_>) -> usize| {
             let zeros = |(layer, wanted): (&Layer<'_>, _)| {
                 let len = rows(layer) * padded::<S>(layer.d_out);
@@ -335,7 +339,7 @@ fn pad<S: Simd>(from: &[f32], rows: usize, width: usize, to: &mut [f32]) {
 
 /// Transposed weights in panels.
 #[inline(always)]
-fn transposed<S: Simd>(layer: &Layer<'_>) -> Buffer {
+fn transposed_layer<S: Simd>(layer: &Layer<'_>) -> Buffer {
     let mut matrix = Buffer::take(layer.d_out * padded::<S>(layer.d_in));
     tile::pack_transposed::<S>(layer.weight, layer.d_out, layer.d_in, &mut matrix);
     matrix
