@@ -183,7 +183,8 @@ impl Problem {
         }
     }
 
-    fn context(&self) -> Affine {
+    /// Where contexts lie and how far they spread.
+    pub(crate) fn context(&self) -> Affine {
         let x = self.data.host().x();
         Affine::standardise(x.width(), x.as_slice())
     }

@@ -489,6 +489,7 @@ const ZERO_HAS_A_MEANING: [(&str, &[&str]); 9] = [
             "guard",
             "ramp",
             "start",
+            "survey",
             "trust",
         ],
     ),

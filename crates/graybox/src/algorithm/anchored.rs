@@ -4,7 +4,8 @@
 //! With          ∂ℓ/∂y at `m_i(u) = F̃(x_i, u) + w · (F_i − F̃(x_i, u_i))` on rows that were measured at u_i, at F̃
 //!               alone on contexts that were not, and ∂F̃/∂u for the Jacobian; many steps per call
 //! Requires      F̃ able to represent F around the policy's actions; actions on the scale they are said to have
-//! Oracle rows   n per round; a share of the budget is kept back to compare the last candidates
+//! Oracle rows   n per round; a share of the budget is spent on a survey first, another kept back to compare the last
+//!               candidates
 //! Failed rows   teach the surrogate nothing and count as a poor loss where policies are compared
 //! Source        L* = ‖Y − F̃(x, u)‖² + λ ‖F̃(x, u) − F(x, u)‖² with the fit seen by the policy alone and the mismatch by
 //!               the surrogate alone. Value from the oracle, slope from a model: Wright et al., Nature 601 (2022);
@@ -15,10 +16,11 @@
 //!
 //! Training with the true gradient makes one call, takes one step and throws the call away. Here every call is
 //! kept, and the number of steps is not tied to the number of calls. What keeps the policy from exploiting the
-//! surrogate's errors are four parts, each of which can be switched off: the [anchor](crate::anchor), the
-//! [trust region](crate::trust_region), [exploration](crate::Antithetic) and several policies. When the calls are
-//! spent, the surrogate is fitted once more to all of them and the policy to the surrogate, and the calls kept
-//! back decide by true losses whether that was an improvement.
+//! surrogate's errors are the [anchor](crate::anchor), the [trust region](crate::trust_region) and
+//! [exploration](crate::Antithetic). What keeps it from ending where no gradient leads on are several policies that
+//! start in different ways, halved by their true losses. When the calls are spent, the surrogate is fitted once
+//! more to all of them and the policy to the surrogate, and the calls kept back decide by true losses whether that
+//! was an improvement. Every part can be switched off: see [`AnchoredConfig`].
 
 use burn::optim::ModuleOptimizer;
 use burn::prelude::*;
@@ -36,6 +38,8 @@ use crate::{
 
 mod closing;
 mod config;
+mod continuation;
+mod mend;
 mod population;
 mod start;
 mod steps;
@@ -54,7 +58,13 @@ pub struct Anchored<P, S> {
     problem: Problem,
     new_policy: PolicyFactory<P>,
     surrogate: S,
+    /// The surrogate before its first step.
+    untaught: S,
     optimizer: ModuleOptimizer,
+    /// Of the surrogate's weights; known from the first round on, as is the next.
+    decay: f64,
+    /// How fast policies learn.
+    learning_rate: LearningRate,
     /// What the surrogate is fitted by: squared errors in units of the outcomes' spread, whatever the
     /// objective.
     error: SquaredError,
@@ -63,12 +73,12 @@ pub struct Anchored<P, S> {
     /// `[1, d_u]`
     action_scale: Tensor<2>,
     replay: Replay,
+    /// Rows of the survey, from the moment on that nothing more is learned from them.
+    forgotten: usize,
     noise: Antithetic,
     population: Population<P>,
     /// Inner steps that calls have paid for and that have not been taken.
     steps_due: f64,
-    /// How fast policies learn; known from the first round on.
-    learning_rate: LearningRate,
     /// What is known of the policy before the closing phase, once that has begun.
     before: Option<Before>,
 }
@@ -98,17 +108,20 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let scale = Rows::from_vec(dims.u, problem.actions().affine().scale().to_vec());
         let scale = scale.expect("one scale per action");
         Self {
+            untaught: surrogate.clone().train(),
             surrogate: surrogate.train(),
-            optimizer: config.surrogate_optimizer(dims),
+            optimizer: config.optimizer.init(),
+            decay: 0.0,
+            learning_rate: LearningRate::default(),
             error: SquaredError::scaled(problem.outcome().scale())
                 .expect("the scales of outcomes are positive and finite"),
             baseline: loss_of_the_mean(problem),
             action_scale: bridge::upload(&scale, problem.device()),
             replay: Replay::new(dims.x, dims.u, dims.y),
+            forgotten: 0,
             noise: Antithetic::new(problem.seed(), rows.len(), dims.u),
             population: Population::new(),
             steps_due: 0.0,
-            learning_rate: LearningRate::default(),
             before: None,
             problem: problem.clone(),
             new_policy: new_policy.clone(),
@@ -223,14 +236,27 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
         batch: &Batch,
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError> {
+        if self.replay.len() == self.replay.recalled() {
+            self.begin(student, probe);
+        }
         if self.population.members.is_empty() {
-            self.recollect(probe);
+            // Calls from before the run are a survey as well.
+            let surveyed = self.replay.recalled() > 0 || probe.progress() >= self.config.survey;
+            if !surveyed {
+                return self.survey(batch, probe);
+            }
             self.enlist(student, probe);
         }
         let report = self.explore(batch, probe)?;
         self.steps_due += self.config.steps_per_call(probe.budget()) * batch.len() as f64;
         self.learn(probe);
-        self.population.rank(probe.progress());
+        let cut = self.population.rank(probe.progress());
+        if cut
+            && self.config.continuation
+            && let Some(member) = self.mended(probe)
+        {
+            self.population.add(member);
+        }
         let leader = &self.population.members[0];
         student.replace(leader.student.snapshot());
         Ok(report
@@ -260,6 +286,8 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
             "anchored",
             &(
                 self.steps_due,
+                self.forgotten,
+                self.decay,
                 self.learning_rate,
                 &self.noise,
                 &self.before,
@@ -271,9 +299,16 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
 
     fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         self.surrogate = snapshot.get_module("anchored.surrogate", self.surrogate.clone())?;
-        let fresh = self.config.surrogate_optimizer(self.problem.dims());
+        (
+            self.steps_due,
+            self.forgotten,
+            self.decay,
+            self.learning_rate,
+            self.noise,
+            self.before,
+        ) = snapshot.get("anchored")?;
+        let fresh = self.config.optimizer.with_decay(self.decay);
         self.optimizer = snapshot.get_optimizer("anchored.optimizer", fresh)?;
-        (self.steps_due, self.learning_rate, self.noise, self.before) = snapshot.get("anchored")?;
         let name = "anchored.population";
         self.population = Population::load(name, snapshot, |id| self.new_student(id))?;
         let device = self.problem.device();

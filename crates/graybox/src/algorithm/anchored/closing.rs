@@ -90,7 +90,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             self.optimizer.clone(),
             self.population.members[0].student.clone(),
         );
-        self.optimizer = self.config.surrogate_optimizer(self.problem.dims());
+        self.optimizer = self.config.optimizer.with_decay(self.decay);
         let batch = CLOSING_BATCH * self.config.surrogate_batch;
         for step in 0..steps {
             if probe.stopped() {
@@ -115,7 +115,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
                 sigma: self.config.exploration.at(1.0),
                 trust: 0.0,
                 progress: share(step),
-                ramp: 1.0,
+                spent: f64::INFINITY,
             };
             self.improve(0, &landscape, probe);
         }
@@ -156,7 +156,9 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let data = self.problem.data();
         let y_hat = surrogate.forward(data.x().clone(), policy.forward(data.x().clone()));
         let fit = self.problem.objective().rows(y_hat, data.target().clone());
-        let rows = self.replay.all();
+        let remembered = 0..self.replay.len() - self.forgotten;
+        let index: Vec<usize> = remembered.map(|nth| self.remembered(nth)).collect();
+        let rows = self.replay.select(probe.upload_index(&index));
         let y_hat = surrogate.forward(rows.x, rows.u);
         let mismatch = self.error.rows(y_hat, rows.y) * rows.answered.clone();
         let answered = rows.answered.sum().clamp_min(1.0);

@@ -27,7 +27,7 @@ impl OptimizerKind {
     }
 
     /// Adam goes without the decay.
-    fn with_decay(self, decay: f64) -> ModuleOptimizer {
+    pub(super) fn with_decay(self, decay: f64) -> ModuleOptimizer {
         match self {
             Self::Adam => adam(),
             Self::Soap => Soap { decay }.into(),
@@ -50,12 +50,17 @@ pub struct AnchoredConfig {
     pub constant: usize,
     /// Standard deviation of the actions that constant policies start at, in units of the actions' scale.
     pub start: f64,
+    /// Share of the budget that is spent all over the actions before any policy starts: from these calls the last
+    /// policy takes its first actions. 0 for none.
+    pub survey: f64,
     /// Share of the budget over which the targets move from what the first policy brings to what is wanted,
     /// so that residuals stay small and every context stays in its branch; 0 for the targets as they are.
     pub ramp: f64,
-    /// Every second policy takes damped Gauss–Newton steps and knows no trust region: it is fast where the
-    /// oracle is steep here and flat there, and lost where the surrogate is wrong. Needs a squared error.
+    /// Let every second policy take damped Gauss–Newton steps, outside a trust region: fast where the oracle is
+    /// steep here and flat there, and lost where the surrogate is wrong. Needs a squared error.
     pub gauss_newton: bool,
+    /// When policies are cut, follow the best one's largest branch past its walls with a further policy.
+    pub continuation: bool,
     /// Noise on the actions asked.
     pub exploration: Annealed,
     /// Weight of the penalty on leaving the trust region, 0 for none.
@@ -74,9 +79,9 @@ pub struct AnchoredConfig {
     pub ensemble: usize,
     /// The surrogate's learning rate at the start.
     pub learning_rate: f64,
-    /// The surrogate's weight decay, with SOAP, where there are more than four actions per outcome: most
-    /// directions of the actions are then hardly known, and of the functions that fit the calls the plainer one
-    /// is the better guess. Elsewhere it would only bias the fit, and is not used.
+    /// The surrogate's weight decay, with SOAP, where calls are few: of the functions that fit them the plainer
+    /// one is the better guess of what lies between. Beyond 100 calls for each context and action it falls as
+    /// the square of their number, since it biases the fit.
     pub decay: f64,
     /// Steps of the closing phase for each network, as a share of the inner steps before it; 0 for no such
     /// phase.
@@ -93,8 +98,10 @@ impl Default for AnchoredConfig {
             population: 4,
             constant: 2,
             start: 0.5,
+            survey: 0.04,
             ramp: 0.2,
-            gauss_newton: true,
+            gauss_newton: false,
+            continuation: true,
             exploration: Annealed::default(),
             trust: 3.0,
             anchored: 0.5,
@@ -111,8 +118,8 @@ impl Default for AnchoredConfig {
     }
 }
 
-/// Actions per outcome beyond which the surrogate's weights decay.
-const MANY_ACTIONS: usize = 4;
+/// Calls for each context and action up to which they are few.
+const FEW_CALLS: f64 = 100.0;
 
 impl AnchoredConfig {
     pub(in crate::algorithm) fn check(&self) -> Result<(), ConfigError> {
@@ -121,6 +128,7 @@ impl AnchoredConfig {
         }
         at_least_one("anchored.population", self.population)?;
         not_negative("anchored.start", self.start)?;
+        share("anchored.survey", self.survey)?;
         share("anchored.ramp", self.ramp)?;
         self.exploration.check("anchored.exploration")?;
         not_negative("anchored.trust", self.trust)?;
@@ -147,10 +155,10 @@ impl AnchoredConfig {
         })
     }
 
-    pub(super) fn surrogate_optimizer(&self, dims: Dims) -> ModuleOptimizer {
-        let many = dims.u > MANY_ACTIONS * dims.y;
-        self.optimizer
-            .with_decay(if many { self.decay } else { 0.0 })
+    /// The surrogate's weight decay under a budget.
+    pub(super) fn decay(&self, dims: Dims, budget: u64) -> f64 {
+        let few = FEW_CALLS * (dims.x + dims.u) as f64 / budget as f64;
+        self.decay * few.powi(2).min(1.0)
     }
 
     /// Steps of each network in the closing phase.

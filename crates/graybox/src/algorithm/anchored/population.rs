@@ -12,12 +12,14 @@ use crate::{SnapshotError, Student};
 /// Exploration of the members, relative to the setting.
 const SPREAD: [f64; 4] = [0.71, 0.35, 1.41, 2.83];
 
-/// Shares of the budget after which half of the policies go.
-const CUTS: [f64; 2] = [0.25, 0.5];
+/// Shares of the budget after which half of the policies go, and all but one after the last.
+const CUTS: [f64; 3] = [0.25, 0.5, 0.75];
 
 /// A policy with what is known of it.
 pub(super) struct Member<P> {
     pub(super) id: u64,
+    /// Share of the budget that was spent when it started.
+    pub(super) born: f64,
     pub(super) student: Student<P>,
     /// The policy that it started as.
     pub(super) first: P,
@@ -28,9 +30,10 @@ pub(super) struct Member<P> {
 }
 
 impl<P: Policy> Member<P> {
-    pub(super) fn new(id: u64, student: Student<P>) -> Self {
+    pub(super) fn new(id: u64, born: f64, student: Student<P>) -> Self {
         Self {
             id,
+            born,
             first: student.snapshot(),
             reference: student.snapshot(),
             student,
@@ -54,11 +57,16 @@ impl<P: Policy> Member<P> {
     }
 }
 
+/// A member's number, its beginning and its losses, as they are saved.
+type Known = (u64, f64, Vec<f64>);
+
 /// The policies still in the race, the best one first.
 pub(super) struct Population<P> {
     pub(super) members: Vec<Member<P>>,
     /// Cuts made so far.
     cuts: usize,
+    /// Policies there have ever been.
+    born: u64,
 }
 
 impl<P: Policy> Population<P> {
@@ -66,6 +74,7 @@ impl<P: Policy> Population<P> {
         Self {
             members: Vec::new(),
             cuts: 0,
+            born: 0,
         }
     }
 
@@ -77,21 +86,40 @@ impl<P: Policy> Population<P> {
         }
     }
 
-    /// Puts the best first, and lets the worse half go when it is time.
-    pub(super) fn rank(&mut self, progress: f64) {
+    /// Takes in a policy.
+    pub(super) fn add(&mut self, member: Member<P>) {
+        self.born = self.born.max(member.id + 1);
+        self.members.push(member);
+    }
+
+    /// The number of the next policy.
+    pub(super) fn next_id(&self) -> u64 {
+        self.born
+    }
+
+    /// Puts the best first, and lets the worse half go when it is time, of which it tells. The last cut leaves
+    /// one.
+    pub(super) fn rank(&mut self, progress: f64) -> bool {
         let by_loss = |a: &Member<P>, b: &Member<P>| a.loss().total_cmp(&b.loss());
         self.members.sort_by(by_loss);
+        let before = self.cuts;
         while CUTS.get(self.cuts).is_some_and(|due| progress >= *due) {
             self.cuts += 1;
-            self.members.truncate(self.members.len().div_ceil(2));
+            let left = if self.cuts < CUTS.len() {
+                self.members.len().div_ceil(2)
+            } else {
+                1
+            };
+            self.members.truncate(left);
         }
+        self.cuts > before && self.cuts < CUTS.len()
     }
 
     pub(super) fn save(&self, name: &str, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
-        let known: Vec<(u64, &[f64])> = (self.members.iter())
-            .map(|member| (member.id, member.losses.as_slice()))
+        let known: Vec<(u64, f64, &[f64])> = (self.members.iter())
+            .map(|member| (member.id, member.born, member.losses.as_slice()))
             .collect();
-        snapshot.put(name, &(self.cuts, known))?;
+        snapshot.put(name, &(self.cuts, self.born, known))?;
         for member in &self.members {
             let name = format!("{name}.{}", member.id);
             member.student.save(&name, snapshot)?;
@@ -107,11 +135,11 @@ impl<P: Policy> Population<P> {
         snapshot: &Snapshot,
         new_student: impl Fn(u64) -> Student<P>,
     ) -> Result<Self, SnapshotError> {
-        let (cuts, known): (usize, Vec<(u64, Vec<f64>)>) = snapshot.get(name)?;
+        let (cuts, born, known): (usize, u64, Vec<Known>) = snapshot.get(name)?;
         let mut members = Vec::with_capacity(known.len());
-        for (id, losses) in known {
+        for (id, born, losses) in known {
             let name = format!("{name}.{id}");
-            let mut member = Member::new(id, new_student(id));
+            let mut member = Member::new(id, born, new_student(id));
             member.student.load(&name, snapshot)?;
             let first = format!("{name}.first");
             member.first = snapshot.get_module(&first, member.first)?.valid();
@@ -120,6 +148,10 @@ impl<P: Policy> Population<P> {
             member.losses = losses;
             members.push(member);
         }
-        Ok(Self { members, cuts })
+        Ok(Self {
+            members,
+            cuts,
+            born,
+        })
     }
 }

@@ -1,4 +1,9 @@
-//! Where policies start.
+//! Where policies start, and the calls that are made before any of them does.
+//!
+//! A policy that starts where the oracle is flat, or in the wrong branch of an inverse, may never leave. No start
+//! suits all oracles, so that several are tried: one action for all contexts, from which every context takes the
+//! same way; the network as it was initialised; and for each context the best action of a survey, as far as the
+//! surrogate can tell.
 
 use burn::prelude::*;
 use graybox_model::{Policy, Surrogate};
@@ -7,59 +12,155 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::population::Member;
 use super::{Anchored, random_rows};
-use crate::{LearningRate, Probe, Student, seed};
+use crate::{Batch, LearningRate, Objective, Probe, RoundReport, StepError, Student, bridge, seed};
 
-/// Steps that make a policy constant.
-const SETTLING: usize = 200;
+/// Steps that teach a policy its first actions.
+const TEACHING: usize = 300;
+/// Most contexts and most actions that are compared.
+const CONTEXTS: usize = 1_000;
+const ACTIONS: usize = 256;
+/// What an action costs one scale from the centre, as a share of the baseline: among equals the nearest wins.
+const NEAR: f64 = 0.01;
 /// What is left of the learning rates when the rounds end.
 pub(super) const FLOOR: f64 = 0.1;
 
 impl<P: Policy, S: Surrogate> Anchored<P, S> {
-    /// The student's policy is the first member. Constant policies start at an action of their own each.
-    pub(super) fn enlist(&mut self, student: &Student<P>, probe: &mut Probe<'_>) {
+    /// What can be done only when the budget is known, before the first call.
+    pub(super) fn begin(&mut self, student: &Student<P>, probe: &mut Probe<'_>) {
         self.learning_rate = LearningRate {
             floor: FLOOR,
             ..student.learning_rate()
         };
-        for id in 0..self.config.population as u64 {
+        self.decay = self.config.decay(self.problem.dims(), probe.budget());
+        self.optimizer = self.config.optimizer.with_decay(self.decay);
+        self.recollect(probe);
+    }
+
+    /// Calls all over the actions, from which the surrogate alone learns.
+    pub(super) fn survey(
+        &mut self,
+        batch: &Batch,
+        probe: &mut Probe<'_>,
+    ) -> Result<RoundReport, StepError> {
+        let d_u = self.problem.dims().u;
+        let draw = StandardNormal.sample_iter(probe.rng());
+        let z: Vec<f64> = draw.take(batch.len() * d_u).collect();
+        let z = probe.upload(&Rows::from_vec(d_u, z)?);
+        let head = self.problem.actions().init(self.problem.device());
+        let measured = probe.ask(batch, head.forward(z))?;
+        self.replay.push(batch, &measured);
+        self.steps_due += self.config.steps_per_call(probe.budget()) * batch.len() as f64;
+        self.learn(probe);
+        Ok(RoundReport::new(measured.loss))
+    }
+
+    /// The student's policy is the first member. The survey has then done its work: what it says of actions far
+    /// from any policy's would cost the surrogate more than it is worth.
+    pub(super) fn enlist(&mut self, student: &Student<P>, probe: &mut Probe<'_>) {
+        let population = self.config.population as u64;
+        for id in 0..population {
             let mut member = self.new_student(id);
             if id == 0 {
                 member.replace(student.snapshot());
             }
-            if (id as usize) < self.config.constant {
+            if id < self.config.constant as u64 {
                 self.settle(id, &mut member, probe);
+            } else if id + 1 == population && !self.replay.answered().is_empty() {
+                self.inform(&mut member, probe);
             }
-            self.population.members.push(Member::new(id, member));
+            self.population
+                .add(Member::new(id, probe.progress(), member));
         }
-    }
-
-    /// The action that a member starts at, whatever the context, `[1, d_u]`.
-    fn start(&self, id: u64, probe: &Probe<'_>) -> Tensor<2> {
-        let mut rng = seed::stream(self.problem.seed(), "start", id);
-        let center = self.problem.actions().affine().shift().to_vec();
-        let noise = StandardNormal.sample_iter(&mut rng);
-        let noise: Vec<f64> = noise.take(center.len()).collect();
-        let start = probe.perturb(&center, &noise, self.config.start);
-        probe.upload(&Rows::from_vec(start.len(), start).expect("one row"))
-    }
-
-    /// Makes a policy answer its first action everywhere.
-    fn settle(&self, id: u64, student: &mut Student<P>, probe: &mut Probe<'_>) {
-        let start = self.start(id, probe);
-        let data = self.problem.data();
-        for step in 0..SETTLING {
-            let index = random_rows(probe, self.config.policy_batch, data.host().len());
-            let x = data.x().clone().select(0, probe.upload_index(&index));
-            let u = student.policy().forward(x);
-            let away = (u - start.clone()) / self.action_scale.clone();
-            let progress = step as f64 / SETTLING as f64;
-            student.step(away.square().mean(), progress);
+        self.forgotten = self.replay.len() - self.replay.recalled();
+        if self.forgotten > 0 {
+            self.surrogate = self.untaught.clone();
+            self.optimizer = self.config.optimizer.with_decay(self.decay);
         }
-        student.replace(student.snapshot());
     }
 
     pub(super) fn new_student(&self, id: u64) -> Student<P> {
         let policy = (self.new_policy)(&mut seed::stream(self.problem.seed(), "policy", id));
         Student::with_optimizer(policy, self.config.optimizer.init(), self.learning_rate)
+    }
+
+    /// Contexts and targets of the training rows, or of as many as will do.
+    pub(super) fn contexts(&self, probe: &mut Probe<'_>) -> (Tensor<2>, Tensor<2>) {
+        let data = self.problem.data();
+        let rows = data.host().len();
+        if rows <= CONTEXTS {
+            return (data.x().clone(), data.target().clone());
+        }
+        let index = random_rows(probe, CONTEXTS, rows);
+        let index = probe.upload_index(&index);
+        let x = data.x().clone().select(0, index.clone());
+        (x, data.target().clone().select(0, index))
+    }
+
+    /// Makes a policy answer one action everywhere, another one for each member.
+    fn settle(&self, id: u64, student: &mut Student<P>, probe: &mut Probe<'_>) {
+        let mut rng = seed::stream(self.problem.seed(), "start", id);
+        let center = self.problem.actions().affine().shift().to_vec();
+        let noise = StandardNormal.sample_iter(&mut rng);
+        let noise: Vec<f64> = noise.take(center.len()).collect();
+        let start = probe.perturb(&center, &noise, self.config.start);
+        let d_u = start.len();
+        let start = probe.upload(&Rows::from_vec(d_u, start).expect("one row"));
+        let (x, _) = self.contexts(probe);
+        let wanted = start.expand([x.dims()[0], d_u]);
+        self.teach(student, &x, &wanted, probe);
+    }
+
+    /// Makes a policy answer, in each context, the action of all those tried that the surrogate foretells the
+    /// best outcome of.
+    fn inform(&self, student: &mut Student<P>, probe: &mut Probe<'_>) {
+        let (x, target) = self.contexts(probe);
+        let n = x.dims()[0];
+        let mut tried = self.replay.answered();
+        tried.truncate(ACTIONS);
+        let tried = self.replay.select(probe.upload_index(&tried)).u;
+        let [actions, d_u] = tried.dims();
+        let center = self.problem.actions().affine();
+        let center = Rows::from_vec(d_u, center.shift().to_vec()).expect("one row");
+        let away = (tried.clone() - probe.upload(&center)) / self.action_scale.clone();
+        let away = bridge::download(away.square().mean_dim(1));
+        let surrogate = self.surrogate.valid();
+        let mut best = vec![(f64::INFINITY, 0); n];
+        for action in 0..actions {
+            let u = tried.clone().narrow(0, action, 1).expand([n, d_u]);
+            let y_hat = surrogate.forward(x.clone(), u);
+            let losses = self.problem.objective().rows(y_hat, target.clone());
+            let losses = bridge::download(losses.unsqueeze_dim(1));
+            let cost = NEAR * self.baseline * away.row(action)[0];
+            for (best, loss) in best.iter_mut().zip(losses.iter()) {
+                let loss = loss[0] + cost;
+                if loss < best.0 {
+                    *best = (loss, action);
+                }
+            }
+        }
+        let best: Vec<usize> = best.into_iter().map(|(_, action)| action).collect();
+        let wanted = tried.select(0, probe.upload_index(&best));
+        self.teach(student, &x, &wanted, probe);
+    }
+
+    /// Teaches a policy these actions in these contexts; its optimizer starts afresh afterwards.
+    ///
+    /// # Shapes
+    /// `x`: `[n, d_x]`, `wanted`: `[n, d_u]`
+    pub(super) fn teach(
+        &self,
+        student: &mut Student<P>,
+        x: &Tensor<2>,
+        wanted: &Tensor<2>,
+        probe: &mut Probe<'_>,
+    ) {
+        for step in 0..TEACHING {
+            let index = random_rows(probe, self.config.policy_batch, x.dims()[0]);
+            let index = probe.upload_index(&index);
+            let u = student.policy().forward(x.clone().select(0, index.clone()));
+            let away = (u - wanted.clone().select(0, index)) / self.action_scale.clone();
+            student.step(away.square().mean(), step as f64 / TEACHING as f64);
+        }
+        student.replace(student.snapshot());
     }
 }

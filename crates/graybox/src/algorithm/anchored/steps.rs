@@ -21,8 +21,8 @@ pub(super) struct Landscape<'a, S> {
     /// Weight of the trust region.
     pub(super) trust: f64,
     pub(super) progress: f64,
-    /// Share of the way from what the first action brings to the targets.
-    pub(super) ramp: f64,
+    /// Share of the budget that is spent.
+    pub(super) spent: f64,
 }
 
 /// Rows that a policy learns from.
@@ -54,7 +54,8 @@ impl Lesson {
 impl<P: Policy, S: Surrogate> Anchored<P, S> {
     /// One step of the surrogate on the mismatch, on rows of any age.
     pub(super) fn fit_surrogate(&mut self, n: usize, rate: f64, probe: &mut Probe<'_>) {
-        let index = random_rows(probe, n, self.replay.len());
+        let index = random_rows(probe, n, self.replay.len() - self.forgotten);
+        let index: Vec<usize> = index.into_iter().map(|nth| self.remembered(nth)).collect();
         let rows = self.replay.select(probe.upload_index(&index));
         let mismatch = Term {
             weight: rows.answered.clone() / rows.answered.sum().clamp_min(1.0),
@@ -86,6 +87,15 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         }
     }
 
+    /// The number of the nth row that is learned from: recalled ones, then those after the survey.
+    pub(super) fn remembered(&self, nth: usize) -> usize {
+        if nth < self.replay.recalled() {
+            nth
+        } else {
+            nth + self.forgotten
+        }
+    }
+
     /// Rows for a policy: contexts that cost nothing, then measured rows.
     fn lesson(&self, probe: &mut Probe<'_>) -> Lesson {
         let data = self.problem.data();
@@ -104,7 +114,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         }
         let len = self.replay.len();
         // What was recalled has no target to be aimed at.
-        let own = len - self.replay.recalled();
+        let own = len - self.replay.recalled() - self.forgotten;
         let newest = (NEWEST * own as f64).ceil() as usize;
         let back = random_rows(probe, anchored, newest);
         let index: Vec<usize> = back.into_iter().map(|age| len - 1 - age).collect();
@@ -126,10 +136,11 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let lesson = self.lesson(probe);
         let member = &self.population.members[which];
         let mut target = lesson.target.clone();
-        if landscape.ramp < 1.0 {
+        let ramp = self.config.ramp_at(landscape.spent - member.born);
+        if ramp < 1.0 {
             let first = member.first.forward(lesson.x.clone());
             let first = landscape.surrogate.forward(lesson.x.clone(), first);
-            target = first.clone() + (target - first) * landscape.ramp;
+            target = first.clone() + (target - first) * ramp;
         }
         let radius = landscape.sigma * self.population.spread(which);
         let objective = self.problem.objective().clone();
@@ -217,7 +228,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
                 sigma: self.config.exploration.at(progress),
                 trust: self.config.trust,
                 progress,
-                ramp: self.config.ramp_at(progress),
+                spent: progress,
             };
             for which in 0..self.population.members.len() {
                 self.improve(which, &landscape, probe);

@@ -27,6 +27,7 @@ fn small() -> AnchoredConfig {
         surrogate: MlpConfig::new([8]),
         policy_batch: 8,
         surrogate_batch: 16,
+        survey: 0.0,
         guard: 0.1,
         ..AnchoredConfig::default()
     }
@@ -78,6 +79,28 @@ fn it_learns_within_two_hundred_calls() {
         let loss = run(&mut trainer).true_loss_after.unwrap();
         assert!(loss < 2e-3, "seed {seed}: {loss}");
     }
+}
+
+#[test]
+fn a_survey_takes_policies_out_of_a_dead_zone() {
+    // Nothing happens within one unit of zero, which is where policies start.
+    let dead = |_: &[f64], u: &[f64]| [u[0].signum() * (u[0].abs() - 1.0).max(0.0)];
+    let loss_with = |survey: f64| {
+        let config = AnchoredConfig {
+            survey,
+            start: 0.0,
+            constant: 2,
+            population: 3,
+            ..thorough()
+        };
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), dead);
+        let mut trainer = trainer(config, 200, 1, oracle);
+        let held_out = trainer.problem().data().host().clone();
+        trainer = trainer.with_held_out(held_out);
+        run(&mut trainer).true_loss_after.unwrap()
+    };
+    let (without, with) = (loss_with(0.0), loss_with(0.1));
+    assert!(with < 0.02 && without > 5.0 * with, "{without} {with}");
 }
 
 /// Counts its calls; those from `bad` on come out wrong.
