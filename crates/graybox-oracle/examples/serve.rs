@@ -1,7 +1,7 @@
-//! A thin lens as a UM-Bridge model, for any client of that protocol: `serve PORT [SECONDS]`.
+//! A throw as a UM-Bridge model, for any client of that protocol: `serve PORT [SECONDS]`.
 //!
-//! The context is the distance of the object, the action the focal length, the outcome the distance of the image.
-//! Every call takes SECONDS, as if it were a simulation, and is told on standard error. Several of these behind
+//! The context is the speed in m/s, the action the elevation in radians, the outcome the range in metres. Every call
+//! takes SECONDS, as if it were a simulation, and is told on standard error. Several of these behind
 //! `assets/cluster/haproxy.cfg` are a cluster on one machine.
 
 use std::env;
@@ -17,14 +17,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seconds: f64 = args.next().map_or(Ok(0.0), |seconds| seconds.parse())?;
     let pause = Duration::try_from_secs_f64(seconds)?;
 
-    let lens = FnOracle::new(Dims::new(1, 1, 1), move |x, u| {
+    let throw = FnOracle::new(Dims::new(1, 1, 1), move |x, u| {
         thread::sleep(pause);
-        let image = 1.0 / (1.0 / u[0] - 1.0 / x[0]);
-        eprintln!("object {}, focal length {}: image {image}", x[0], u[0]);
-        if image > 0.0 {
-            Ok([image])
+        let range = x[0] * x[0] * (2.0 * u[0]).sin() / 9.81;
+        eprintln!("speed {}, elevation {}: range {range}", x[0], u[0]);
+        if u[0] >= 0.0 {
+            Ok([range])
         } else {
-            Err(RowError::Failed("no real image".into()))
+            Err(RowError::Failed("thrown into the ground".into()))
         }
     });
     let config = ServeConfig {
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         workers: 1,
         ..ServeConfig::default()
     };
-    let server = UmBridgeServer::start(vec![Model::from_oracle("forward", lens)], config)?;
+    let server = UmBridgeServer::start(vec![Model::from_oracle("forward", throw)], config)?;
     println!("{}", server.url());
     loop {
         thread::park();

@@ -12,7 +12,7 @@ use graybox_oracle::{UmBridgeConfig, UmBridgeOracle};
 use crate::site::{Daemon, every_row_once, find, free_port, repository, wait_for};
 
 /// A server in a process of its own, so that it can be killed.
-fn serve(port: u16, folder: &Path) -> Daemon {
+pub(crate) fn serve(port: u16, folder: &Path) -> Daemon {
     let test = std::env::current_exe().unwrap();
     let serve = test.ancestors().nth(2).unwrap().join("examples/serve");
     assert!(
@@ -25,7 +25,7 @@ fn serve(port: u16, folder: &Path) -> Daemon {
     Daemon::start(command.args([&port.to_string(), "0.02"]), &log)
 }
 
-fn listens(port: u16) -> bool {
+pub(crate) fn listens(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 

@@ -1,10 +1,12 @@
 //! Oracles on a cluster of one machine, with the real things: HAProxy before UM-Bridge servers, workers through
-//! ssh, workers through Slurm. Servers and workers are killed in mid-run, and every row must be answered once.
+//! ssh, workers through Slurm, the reference implementation of UM-Bridge. Servers and workers are killed in mid-run,
+//! and every row must be answered once.
 //!
 //! What is not installed is skipped and says so, with the command that installs it. No harness, so that this
 //! and the figures are seen.
 
 mod haproxy;
+mod reference;
 mod site;
 mod slurm;
 mod ssh;
@@ -50,5 +52,13 @@ fn main() {
                 missing.join(", no ")
             );
         }
+    }
+    if reference::is_installed() {
+        reference::test();
+    } else {
+        println!(
+            "cluster: SKIPPED reference: python3 has no umbridge here; pip install umbridge, and name that Python in \
+             GRAYBOX_PYTHON"
+        );
     }
 }

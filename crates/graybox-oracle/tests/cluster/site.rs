@@ -119,7 +119,7 @@ impl<O: Oracle, F: FnMut(usize) + Send> Oracle for Watched<O, F> {
     }
 }
 
-/// Asks `n` rows of a lens in one batch, kept in a ledger. Every row must be answered rightly and stand in the
+/// Asks `n` rows of a throw in one batch, kept in a ledger. Every row must be answered rightly and stand in the
 /// ledger once. Returns the seconds it took.
 pub(crate) fn every_row_once(
     oracle: impl Oracle + 'static,
@@ -127,7 +127,7 @@ pub(crate) fn every_row_once(
     folder: &Path,
     watch: impl FnMut(usize) + Send + 'static,
 ) -> f64 {
-    let described = Description::of_sizes("lens", Dims::new(1, 1, 1));
+    let described = Description::of_sizes("throw", Dims::new(1, 1, 1));
     let path = folder.join(format!("{n}-{}.sqlite", free_port()));
     let ledger = Ledger::open(&path, &described).unwrap();
     let watched = Watched {
@@ -137,18 +137,18 @@ pub(crate) fn every_row_once(
     let budget = Budget::new(n as u64).unwrap();
     let mut metered = Metered::new(watched, budget);
     metered = metered.with_record(ledger, "cluster").unwrap();
-    let object = |row: usize| 3.0 + row as f64;
-    let x = Rows::from_vec(1, (0..n).map(object).collect()).unwrap();
-    let u = Rows::from_vec(1, vec![2.0; n]).unwrap();
+    let speed = |row: usize| 3.0 + row as f64;
+    let x = Rows::from_vec(1, (0..n).map(speed).collect()).unwrap();
+    let u = Rows::from_vec(1, vec![0.5; n]).unwrap();
     let start = Instant::now();
     let outcomes = metered.evaluate(Queries::new(&x, &u).unwrap()).unwrap();
     let seconds = start.elapsed().as_secs_f64();
     for (row, outcome) in outcomes.iter().enumerate() {
-        let image = 1.0 / (1.0 / 2.0 - 1.0 / object(row));
+        let range = speed(row).powi(2) * 1f64.sin() / 9.81;
         let y = outcome
             .as_ref()
             .unwrap_or_else(|error| panic!("row {row}: {error}"));
-        assert!((y[0] - image).abs() < 1e-9, "row {row}: {y:?}, not {image}");
+        assert!((y[0] - range).abs() < 1e-9, "row {row}: {y:?}, not {range}");
     }
     drop(metered);
     let ledger = Ledger::open(&path, &described).unwrap();
@@ -163,28 +163,28 @@ pub(crate) fn every_row_once(
     seconds
 }
 
-/// A lens as a program, in plain Python. The folder among its arguments is what its processes are known by.
-pub(crate) fn lens(folder: &Path) -> ProcessConfig {
-    let program = folder.join("lens.py");
-    fs::write(&program, LENS).unwrap();
+/// A throw as a program, in plain Python. The folder among its arguments is what its processes are known by.
+pub(crate) fn throw(folder: &Path) -> ProcessConfig {
+    let program = folder.join("throw.py");
+    fs::write(&program, THROW).unwrap();
     ProcessConfig::new(["python3".into(), "-S".into(), program.display().to_string()])
 }
 
-const LENS: &str = r#"
-import json, sys
+const THROW: &str = r#"
+import json, math, sys
 for line in sys.stdin:
     asked = json.loads(line)
     answer = {"id": asked["id"]}
     if "describe" in asked:
-        answer["describe"] = {"name": "lens", "x": [{}], "u": [{}], "y": [{}]}
+        answer["describe"] = {"name": "throw", "x": [{}], "u": [{}], "y": [{}]}
     else:
-        answer["y"] = [1 / (1 / asked["u"][0] - 1 / asked["x"][0])]
+        answer["y"] = [asked["x"][0] ** 2 * math.sin(2 * asked["u"][0]) / 9.81]
     print(json.dumps(answer), flush=True)
 "#;
 
-/// kill -9 of every lens of this folder, wherever it was started from. Returns how many there were.
+/// kill -9 of every throw of this folder, wherever it was started from. Returns how many there were.
 pub(crate) fn kill_workers(folder: &Path) -> usize {
-    let program = folder.join("lens.py").display().to_string();
+    let program = folder.join("throw.py").display().to_string();
     let mut killed = 0;
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();

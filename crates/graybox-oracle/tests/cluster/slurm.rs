@@ -83,7 +83,7 @@ pub(crate) fn test() {
     let config = ProcessConfig {
         prefixes: vec![prefix.to_vec()],
         workers: 2,
-        ..crate::site::lens(folder.path())
+        ..crate::site::throw(folder.path())
     };
 
     let n = 400;

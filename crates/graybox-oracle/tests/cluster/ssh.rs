@@ -54,7 +54,7 @@ pub(crate) fn test() {
     let config = ProcessConfig {
         prefixes: vec![prefix.into_iter().map(String::from).collect()],
         workers: 2,
-        ..crate::site::lens(folder.path())
+        ..crate::site::throw(folder.path())
     };
 
     let n = 400;
