@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::prelude::*;
 use graybox_oracle::Rows;
 
-use crate::{Dataset, bridge};
+use crate::{Dataset, between, bridge};
 
 /// The data set on the host and, uploaded once, on the device.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct DeviceData {
     host: Arc<Dataset>,
     x: Tensor<2>,
     target: Tensor<2>,
+    /// Which targets are known between the rows as well.
+    known_between: Arc<[bool]>,
 }
 
 impl DeviceData {
@@ -22,6 +24,7 @@ impl DeviceData {
         Self {
             x: bridge::upload(data.x(), &device),
             target: bridge::upload(data.target(), &device),
+            known_between: between::affine_targets(&data).into(),
             host: Arc::new(data),
         }
     }
@@ -39,6 +42,29 @@ impl DeviceData {
     /// All targets, `[n, d_y]`, on the plain device.
     pub fn target(&self) -> &Tensor<2> {
         &self.target
+    }
+
+    /// For each of the targets, whether it is known between the rows as well: they are few, and it is an affine
+    /// function of the context.
+    pub fn known_between(&self) -> &[bool] {
+        &self.known_between
+    }
+
+    /// Contexts and targets at a share of the way, `[n, 1]`, from some rows to others.
+    ///
+    /// # Shapes
+    /// → `[n, d_x]`, `[n, d_y]`
+    pub fn between(
+        &self,
+        from: Tensor<1, Int>,
+        to: Tensor<1, Int>,
+        share: Tensor<2>,
+    ) -> [Tensor<2>; 2] {
+        [&self.x, &self.target].map(|all| {
+            let start = all.clone().select(0, from.clone());
+            let end = all.clone().select(0, to.clone());
+            start.clone() + (end - start) * share.clone()
+        })
     }
 
     /// The rows at these indices.

@@ -8,6 +8,7 @@ mod adam;
 pub mod algorithm;
 pub mod anchor;
 mod batch;
+mod between;
 mod bridge;
 mod checkpoint;
 mod dataset;

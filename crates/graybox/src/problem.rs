@@ -139,6 +139,16 @@ impl Problem {
         &self.data
     }
 
+    /// Whether what is wanted is known between the training rows as well, as far as the objective asks for it.
+    pub(crate) fn is_known_between(&self) -> bool {
+        let weights = self.objective.least_squares();
+        let matters = |dim: usize| weights.is_none_or(|weights| weights[dim] > 0.0);
+        let known = self.data.known_between().iter().enumerate();
+        known
+            .into_iter()
+            .all(|(dim, known)| *known || !matters(dim))
+    }
+
     /// What actions may be, and the scale on which they matter.
     pub fn actions(&self) -> &HeadConfig {
         &self.actions

@@ -67,6 +67,9 @@ pub struct AnchoredConfig {
     pub trust: f64,
     /// Share of a policy's batch that are rows already measured; 0 trains on the surrogate alone.
     pub anchored: f64,
+    /// Policies learn between the training rows as well, where those are few (below 500) and the targets an affine
+    /// function of the context, as when they are a part of it.
+    pub between: bool,
     /// Rows of a policy's batch.
     pub policy_batch: usize,
     /// Rows of the surrogate's batch.
@@ -105,6 +108,7 @@ impl Default for AnchoredConfig {
             exploration: Annealed::default(),
             trust: 3.0,
             anchored: 0.5,
+            between: false,
             policy_batch: 32,
             surrogate_batch: 64,
             optimizer: OptimizerKind::Soap,

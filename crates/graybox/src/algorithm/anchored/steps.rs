@@ -3,6 +3,8 @@
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use graybox_model::{Policy, Surrogate, Term};
+use graybox_oracle::Rows;
+use rand::RngExt;
 
 use super::start::FLOOR;
 use super::{Anchored, random_rows};
@@ -103,8 +105,15 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let anchored = (self.config.anchored * n as f64).round() as usize;
         let fresh = random_rows(probe, n - anchored, data.host().len());
         let fresh = probe.upload_index(&fresh);
-        let x = data.x().clone().select(0, fresh.clone());
-        let target = data.target().clone().select(0, fresh);
+        let [x, target] = if self.config.between && self.problem.is_known_between() {
+            let other = random_rows(probe, n - anchored, data.host().len());
+            let other = probe.upload_index(&other);
+            let share = (0..n - anchored).map(|_| probe.rng().random()).collect();
+            let share = Rows::from_vec(1, share).expect("one share per row");
+            data.between(fresh, other, probe.upload(&share))
+        } else {
+            [data.x(), data.target()].map(|all| all.clone().select(0, fresh.clone()))
+        };
         if anchored == 0 {
             return Lesson {
                 x,
