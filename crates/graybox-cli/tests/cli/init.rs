@@ -1,6 +1,8 @@
 //! `graybox init`.
 
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use crate::desk::{Desk, INIT};
 
@@ -75,6 +77,33 @@ fn init_says_what_is_missing() {
     desk.ok(&throw(
         "--overwrite --bounds angle=0..0.7 --x far,wind --target range",
     ));
+}
+
+#[test]
+fn init_asks_for_a_missing_range_on_a_terminal_and_only_there() {
+    let desk = Desk::new();
+    desk.edit("throw.py", ", \"lo\": 0.05, \"hi\": 0.75", "");
+    desk.refused(2, INIT, &["no range for action \"angle\""]);
+    // `script` is a terminal for those who have none.
+    let line = format!("{} {INIT}", env!("CARGO_BIN_EXE_graybox"));
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &line, "/dev/null"]);
+    let mut child = terminal
+        .current_dir(desk.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut answers = child.stdin.take().unwrap();
+    answers.write_all(b"1..0\n0.05..0.75\n").unwrap();
+    drop(answers);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("range of action angle in rad"), "{said}");
+    assert!(said.contains("the lower first"), "{said}");
+    let settings = desk.read("run.toml");
+    assert!(settings.contains("\nangle = { low = 0.05, high = 0.75 }"));
 }
 
 #[test]
