@@ -159,12 +159,13 @@ fn libraries_neither_print_nor_exit() {
 
 /// Licences under which anybody may use, change and sell what the default build compiles in. MPL-2.0 asks that
 /// changes to its own files stay open, and nobody here changes them.
-const LICENCES: [&str; 6] = [
+const LICENCES: [&str; 7] = [
     "MIT",
     "Apache-2.0",
     "Zlib",
     "Unicode-3.0",
     "BSD-2-Clause",
+    "BSD-3-Clause",
     "MPL-2.0",
 ];
 
