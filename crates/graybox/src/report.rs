@@ -13,7 +13,7 @@ pub enum Ending {
     BudgetSpent,
     /// Somebody asked it to stop.
     Stopped,
-    /// Too many calls failed: see [`FailureLimit`].
+    /// Too many calls failed: see [`FailureLimit`](crate::FailureLimit).
     OracleFails,
     /// Nobody is left who could be asked, or the answers have yet to be told.
     OracleGone,

@@ -21,7 +21,7 @@ pub enum Routing {
     Biased,
 }
 
-/// Settings of [`Joint`].
+/// Settings of [`Joint`](super::Joint).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JointConfig {
