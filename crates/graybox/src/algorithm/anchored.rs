@@ -147,9 +147,10 @@ fn loss_of_the_mean(problem: &Problem) -> f64 {
     let losses = target
         .iter()
         .map(|row| problem.objective().value(&mean, row));
-    // Targets that are all the same leave nothing to measure losses by.
     let loss = losses.sum::<f64>() / n;
-    if loss > 0.0 { loss } else { 1.0 }
+    // Targets that are all the same, but for the rounding of their mean, leave nothing to measure losses by.
+    let rounding = 1e-12 * problem.objective().value(&mean, &vec![0.0; mean.len()]);
+    if loss > rounding { loss } else { 1.0 }
 }
 
 impl<P: Policy, S: Surrogate> Anchored<P, S> {
