@@ -108,7 +108,7 @@ impl Default for AnchoredConfig {
             exploration: Annealed::default(),
             trust: 3.0,
             anchored: 0.5,
-            between: false,
+            between: true,
             policy_batch: 32,
             surrogate_batch: 64,
             optimizer: OptimizerKind::Soap,
