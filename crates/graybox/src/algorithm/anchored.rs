@@ -159,18 +159,19 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let sigma = self.config.exploration.at(probe.progress());
         let noise = self.noise.draw(&batch.index);
         let n = self.population.members.len();
+        let d_u = self.problem.dims().u;
+        // Side by side, so that all policies' actions come down at once.
         let mut chosen = Vec::with_capacity(n);
         for member in &mut self.population.members {
             member.reference = member.student.snapshot();
-            let u = member.reference.forward(batch.x.clone());
-            chosen.push(probe.download_actions(batch, u)?);
+            chosen.push(member.reference.forward(batch.x.clone()));
         }
-        let d_u = self.problem.dims().u;
+        let chosen = probe.download_actions(batch, Tensor::cat(chosen, 1))?;
         let mut own = Rows::with_capacity(d_u, batch.len());
         let mut asked = Rows::with_capacity(d_u, batch.len());
         for row_idx in 0..batch.len() {
             let which = row_idx % n;
-            let u = chosen[which].row(row_idx);
+            let u = &chosen.row(row_idx)[which * d_u..][..d_u];
             let sigma = sigma * self.population.spread(which);
             own.push(u)?;
             asked.push(&probe.perturb(u, noise.row(row_idx), sigma))?;

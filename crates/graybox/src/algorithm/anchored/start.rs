@@ -124,21 +124,21 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let away = (tried.clone() - probe.upload(&center)) / self.action_scale.clone();
         let away = bridge::download(away.square().mean_dim(1));
         let surrogate = self.surrogate.valid();
-        let mut best = vec![(f64::INFINITY, 0); n];
-        for action in 0..actions {
+        let losses = (0..actions).map(|action| {
             let u = tried.clone().narrow(0, action, 1).expand([n, d_u]);
             let y_hat = surrogate.forward(x.clone(), u);
             let losses = self.problem.objective().rows(y_hat, target.clone());
-            let losses = bridge::download(losses.unsqueeze_dim(1));
-            let cost = NEAR * self.baseline * away.row(action)[0];
-            for (best, loss) in best.iter_mut().zip(losses.iter()) {
-                let loss = loss[0] + cost;
-                if loss < best.0 {
-                    *best = (loss, action);
-                }
-            }
-        }
-        let best: Vec<usize> = best.into_iter().map(|(_, action)| action).collect();
+            losses.unsqueeze_dim(1)
+        });
+        let losses = bridge::download(Tensor::cat(losses.collect(), 1));
+        let cost = |losses: &[f64], action: usize| {
+            losses[action] + NEAR * self.baseline * away.row(action)[0]
+        };
+        let best = losses.iter().map(|losses| {
+            let cheaper = |a: &usize, b: &usize| cost(losses, *a).total_cmp(&cost(losses, *b));
+            (0..actions).min_by(cheaper).unwrap_or(0)
+        });
+        let best: Vec<usize> = best.collect();
         let wanted = tried.select(0, probe.upload_index(&best));
         self.teach(student, &x, &wanted, probe);
     }
