@@ -40,15 +40,15 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
                 let residual = bridge::download(linear.y - target.clone());
                 let weights: Vec<f64> = weights.iter().map(|w| w / self.baseline).collect();
                 let pull = gauss_newton::pull(&linear.jacobian, &residual, &weights, scale);
-                let step = pull.iter().map(|row| {
-                    let d = row.iter().zip(scale).map(|(pull, scale)| pull * scale);
-                    d.collect::<Vec<f64>>()
-                });
                 let mut next = Rows::with_capacity(z.width(), z.len());
-                for (z, d) in z.iter().zip(step) {
-                    let u: Vec<f64> = z.iter().zip(scale).map(|(z, scale)| z * scale).collect();
-                    let d: Vec<f64> = d.iter().map(|d| -d).collect();
-                    let u = probe.perturb(&u, &d, 1.0);
+                for (z, pull) in z.iter().zip(pull.iter()) {
+                    let times = |row: &[f64], sign: f64| -> Vec<f64> {
+                        row.iter()
+                            .zip(scale)
+                            .map(|(v, scale)| sign * v * scale)
+                            .collect()
+                    };
+                    let u = probe.perturb(&times(z, 1.0), &times(pull, -1.0), 1.0);
                     let z: Vec<f64> = u.iter().zip(scale).map(|(u, scale)| u / scale).collect();
                     next.push(&z).expect("as wide as before");
                 }
