@@ -22,16 +22,20 @@ fn cargo_tree(arguments: &[&str], format: &str) -> BTreeSet<String> {
     lines.map(String::from).collect()
 }
 
-/// The crates a package needs to run, with the features given, itself included.
-fn tree(package: &str, features: &[&str]) -> BTreeSet<String> {
-    let features = features.join(",");
+/// The crates a package needs to run, itself included.
+fn tree(package: &str) -> BTreeSet<String> {
+    tree_in("Cargo.toml", package)
+}
+
+/// The same in the project of this manifest.
+fn tree_in(manifest: &str, package: &str) -> BTreeSet<String> {
     let arguments = [
+        "--manifest-path",
+        manifest,
         "--edges",
         "normal",
         "--package",
         package,
-        "--features",
-        &features,
     ];
     let name = |line: String| Some(line.split_whitespace().next()?.to_string());
     let lines = cargo_tree(&arguments, "{p}").into_iter();
@@ -86,7 +90,7 @@ const LIBRARIES: [&str; 4] = [
 
 #[test]
 fn oracles_know_nothing_of_burn() {
-    let crates = tree("graybox-oracle", &[]);
+    let crates = tree("graybox-oracle");
     assert!(
         !crates.iter().any(|name| name.starts_with("burn")),
         "{crates:?}"
@@ -94,9 +98,10 @@ fn oracles_know_nothing_of_burn() {
 }
 
 #[test]
-fn models_know_nothing_of_oracles_and_add_nothing_to_burn() {
-    let crates = tree("graybox-model", &["flex"]);
-    let burn = tree("burn", &[]);
+fn models_know_nothing_of_oracles_and_bring_a_stranger_nothing_but_burn() {
+    // A project that takes them and no other crate of ours.
+    let [crates, burn] =
+        ["graybox-model", "burn"].map(|package| tree_in("tests/embedding/Cargo.toml", package));
     let added: Vec<_> = crates.difference(&burn).collect();
     assert_eq!(added, ["graybox-model"]);
 }
@@ -104,10 +109,39 @@ fn models_know_nothing_of_oracles_and_add_nothing_to_burn() {
 #[test]
 fn no_library_turns_a_backend_on() {
     for library in LIBRARIES {
-        let crates = tree(library, &[]);
+        let crates = tree(library);
         for backend in ["burn-flex", "burn-ndarray", "burn-wgpu", "burn-cuda"] {
             assert!(!crates.contains(backend), "{library} brings in {backend}");
         }
+    }
+}
+
+#[test]
+fn libraries_name_no_backend_outside_the_fast_paths() {
+    for library in LIBRARIES {
+        let generic = files_with(library, &["B: Backend", "downcast", "dyn Any", "TypeId"]);
+        assert!(generic.is_empty(), "{library}: {generic:?}");
+        for backend in ["ndarray", "wgpu", "vulkan", "cuda"] {
+            let named = files_with(library, &[&format!("feature = \"{backend}\"")]);
+            assert!(named.is_empty(), "{library} names {backend}: {named:?}");
+        }
+        // Each of them composes burn's own operations where the fused kernels do not apply.
+        let fast_paths: &[&str] = match library {
+            "graybox-model" => &[
+                "adam.rs",
+                "flex.rs",
+                "lib.rs",
+                "loss.rs",
+                "mlp.rs",
+                "policy.rs",
+                "soap.rs",
+                "surrogate.rs",
+            ],
+            _ => &[],
+        };
+        let fast_paths = fast_paths.iter().map(ToString::to_string).collect();
+        let fused = files_with(library, &["feature = \"flex\"", "burn_flex"]);
+        assert_eq!(fused, fast_paths, "{library}");
     }
 }
 
