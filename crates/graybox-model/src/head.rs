@@ -118,6 +118,15 @@ impl HeadConfig {
         }
     }
 
+    /// Moves an action `[d_u]` to the nearest one within the bounds.
+    pub fn clamp(&self, u: &mut [f64]) {
+        if let Some((low, high)) = self.bounds() {
+            for ((u, low), high) in u.iter_mut().zip(low).zip(high) {
+                *u = u.clamp(low, high);
+            }
+        }
+    }
+
     /// The module that applies it on a device.
     pub fn init(&self, device: &Device) -> Head {
         Head {

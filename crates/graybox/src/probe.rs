@@ -71,11 +71,7 @@ impl Probe<'_> {
             .zip(noise)
             .map(|(scale, z)| sigma * scale * z);
         let mut u: Vec<f64> = u.iter().zip(steps).map(|(u, step)| u + step).collect();
-        if let Some((low, high)) = self.actions.bounds() {
-            for ((value, low), high) in u.iter_mut().zip(low).zip(high) {
-                *value = value.clamp(low, high);
-            }
-        }
+        self.actions.clamp(&mut u);
         u
     }
 

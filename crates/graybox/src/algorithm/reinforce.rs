@@ -12,7 +12,7 @@
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use graybox_model::{GaussianHead, GaussianHeadConfig, Policy};
+use graybox_model::{GaussianHead, GaussianHeadConfig, HeadConfig, Policy};
 use graybox_oracle::Rows;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ pub struct Reinforce {
     config: ReinforceConfig,
     head: GaussianHead,
     optimizer: ModuleOptimizer,
-    bounds: Option<(Vec<f64>, Vec<f64>)>,
+    actions: HeadConfig,
 }
 
 impl Reinforce {
@@ -85,7 +85,7 @@ impl Reinforce {
             config,
             head: head.init(problem.device()).train(),
             optimizer: adam(),
-            bounds: problem.actions().bounds(),
+            actions: problem.actions().clone(),
         }
     }
 
@@ -113,12 +113,8 @@ impl Reinforce {
 
     fn within_bounds(&self, u: &Rows) -> Rows {
         let mut u = u.clone();
-        if let Some((low, high)) = &self.bounds {
-            for row_idx in 0..u.len() {
-                for ((u, low), high) in u.row_mut(row_idx).iter_mut().zip(low).zip(high) {
-                    *u = u.clamp(*low, *high);
-                }
-            }
+        for row_idx in 0..u.len() {
+            self.actions.clamp(u.row_mut(row_idx));
         }
         u
     }

@@ -15,7 +15,7 @@
 //! The step falls over the run, as Spall's does: a long one sees across flat regions while the policy is far
 //! off, a short one has little bias when it is near.
 
-use graybox_model::Policy;
+use graybox_model::{HeadConfig, Policy};
 use graybox_oracle::{Outcome, Rows};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -90,7 +90,7 @@ pub struct Spsa {
     config: SpsaConfig,
     /// Of each action.
     scale: Vec<f64>,
-    bounds: Option<(Vec<f64>, Vec<f64>)>,
+    actions: HeadConfig,
 }
 
 impl Spsa {
@@ -100,7 +100,7 @@ impl Spsa {
         Self {
             config,
             scale: actions.affine().scale().to_vec(),
-            bounds: actions.bounds(),
+            actions: actions.clone(),
         }
     }
 
@@ -119,10 +119,10 @@ impl Spsa {
 
     /// The middle of a pair: u, moved inwards just as far as keeps both ends within the bounds.
     fn center(&self, u: &[f64], offset: &[f64]) -> Vec<f64> {
-        let Some((low, high)) = &self.bounds else {
+        let Some((low, high)) = self.actions.bounds() else {
             return u.to_vec();
         };
-        let bounds = low.iter().zip(high);
+        let bounds = low.iter().zip(&high);
         (u.iter().zip(offset).zip(bounds))
             .map(|((u, offset), (low, high))| {
                 // A long direction may be wider than the bounds: then its middle is theirs.
@@ -136,12 +136,9 @@ impl Spsa {
         let center = self.center(u, offset);
         [1.0, -1.0].map(|sign| {
             let moved = center.iter().zip(offset).map(|(u, o)| u + sign * o);
-            match &self.bounds {
-                Some((low, high)) => (moved.zip(low.iter().zip(high)))
-                    .map(|(u, (low, high))| u.clamp(*low, *high))
-                    .collect(),
-                None => moved.collect(),
-            }
+            let mut moved: Vec<f64> = moved.collect();
+            self.actions.clamp(&mut moved);
+            moved
         })
     }
 
