@@ -217,6 +217,17 @@ impl Spread {
         variance.map(|v| (v.max(0.0) / self.n).sqrt()).collect()
     }
 
+    /// The mean's squared standard errors, summed over components.
+    pub fn squared_error(&self) -> f64 {
+        self.standard_error().iter().map(|e| e * e).sum()
+    }
+
+    /// How far the mean is from the truth.
+    pub fn bias(&self, truth: &[f64]) -> f64 {
+        let off = self.mean().into_iter().zip(truth);
+        off.map(|(m, g)| (m - g).powi(2)).sum::<f64>().sqrt()
+    }
+
     /// Checks that every component of the mean lies within 4.5 standard errors of the truth, and that the
     /// standard errors are at most a twentieth of the truth's length, so that the check could have failed.
     ///

@@ -162,9 +162,7 @@ mod tests {
             };
             let mut line = Line::quartic(1);
             let truth = line.gradient();
-            let mean = spread(config, &mut line, 400).mean();
-            let off = mean.iter().zip(truth).map(|(m, g)| (m - g).powi(2));
-            off.sum::<f64>().sqrt()
+            spread(config, &mut line, 400).bias(&truth)
         };
         let ratio = error(0.4) / error(0.2);
         assert!((3.3..4.8).contains(&ratio), "{ratio}");
@@ -177,8 +175,7 @@ mod tests {
                 pairs,
                 ..OpenEsConfig::default()
             };
-            let spread = spread(config, &mut Line::squared(1), 2_000);
-            spread.standard_error().iter().map(|e| e * e).sum::<f64>()
+            spread(config, &mut Line::squared(1), 2_000).squared_error()
         };
         let ratio = error(1) / error(4);
         assert!((3.4..4.6).contains(&ratio), "{ratio}");

@@ -215,9 +215,7 @@ mod tests {
         let error = |sigma| {
             let mut line = Line::quartic(1);
             let truth = line.gradient();
-            let mean = spread(400, sigma, &mut line, 400).mean();
-            let off = mean.iter().zip(truth).map(|(m, g)| (m - g).powi(2));
-            off.sum::<f64>().sqrt()
+            spread(400, sigma, &mut line, 400).bias(&truth)
         };
         let ratio = error(0.4) / error(0.2);
         assert!((3.3..4.8).contains(&ratio), "{ratio}");
@@ -225,10 +223,7 @@ mod tests {
 
     #[test]
     fn more_pairs_lower_the_variance_in_proportion() {
-        let error = |pairs| {
-            let spread = spread(pairs, 0.1, &mut Line::squared(1), 2_000);
-            spread.standard_error().iter().map(|e| e * e).sum::<f64>()
-        };
+        let error = |pairs| spread(pairs, 0.1, &mut Line::squared(1), 2_000).squared_error();
         let ratio = error(1) / error(4);
         assert!((3.4..4.6).contains(&ratio), "{ratio}");
     }

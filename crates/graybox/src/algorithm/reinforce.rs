@@ -248,8 +248,7 @@ mod tests {
     fn more_draws_lower_the_variance() {
         let variance = |draws| {
             let mut line = Line::squared(1).with_plain_descent();
-            let spread = spread(fixed_sigma(draws, 0.2), &mut line, 1_000);
-            spread.standard_error().iter().map(|e| e * e).sum::<f64>()
+            spread(fixed_sigma(draws, 0.2), &mut line, 1_000).squared_error()
         };
         assert!(variance(4) < 0.5 * variance(2));
     }
@@ -259,9 +258,7 @@ mod tests {
         let error = |sigma| {
             let mut line = Line::quartic(1).with_plain_descent();
             let truth = line.gradient();
-            let mean = spread(fixed_sigma(4_000, sigma), &mut line, 100).mean();
-            let off = mean.iter().zip(truth).map(|(m, g)| (m - g).powi(2));
-            off.sum::<f64>().sqrt()
+            spread(fixed_sigma(4_000, sigma), &mut line, 100).bias(&truth)
         };
         let ratio = error(0.4) / error(0.2);
         assert!((3.3..4.8).contains(&ratio), "{ratio}");

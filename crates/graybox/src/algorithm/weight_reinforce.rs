@@ -305,9 +305,7 @@ mod tests {
             };
             let mut line = Line::quartic(1);
             let truth = line.gradient();
-            let mean = spread(config, &mut line, 40_000).mean();
-            let off = mean.iter().zip(truth).map(|(m, g)| (m - g).powi(2));
-            off.sum::<f64>().sqrt()
+            spread(config, &mut line, 40_000).bias(&truth)
         };
         let ratio = error(1.0) / error(0.5);
         assert!((3.3..4.8).contains(&ratio), "{ratio}");
@@ -320,8 +318,7 @@ mod tests {
                 baseline,
                 ..WeightReinforceConfig::default()
             };
-            let spread = spread(config, &mut Line::squared(1), 2_000);
-            spread.standard_error().iter().map(|e| e * e).sum::<f64>()
+            spread(config, &mut Line::squared(1), 2_000).squared_error()
         };
         let (none, running) = (
             error(Baseline::Fixed(0.0)),
