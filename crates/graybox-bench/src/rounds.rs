@@ -19,11 +19,13 @@ const ROWS: usize = 1024;
 const STEPS_PER_CALL: f64 = 5.0;
 
 /// A round of the default algorithm on this many rows, at the settings of a run of 2,000 calls, with the one
-/// policy that is left in its second half. A row is one call.
+/// policy that is left in its second half. A row is one call. The budget has no end, and so would the survey.
 pub(crate) fn anchored(rows: usize) -> Case {
     let algorithm = AlgorithmConfig::Anchored(AnchoredConfig {
         steps_per_call: Some(STEPS_PER_CALL),
         population: 1,
+        constant: 0,
+        survey: 0.0,
         ramp: 0.0,
         ..AnchoredConfig::default()
     });
