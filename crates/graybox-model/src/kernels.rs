@@ -19,6 +19,7 @@ mod network;
 mod orthonormal;
 mod soap;
 mod tile;
+mod transpose;
 
 use pulp::{Arch, Simd, WithSimd};
 

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::tile::{self, Rows, padded};
+use super::tile::{self, Add, Rows, padded};
 use super::{Buffer, activation, vectorize};
 use crate::Activation;
 
@@ -265,7 +265,7 @@ impl WithSimd for Backward<'_> {
                 let at_input = trace.before::<S>(l, layer.d_in, first, rows);
                 let (weight, bias) = wanted.layers[l];
                 if weight && layer.d_in > 0 {
-                    tile::add_outer(simd, rows, at_input, at_output, &mut weights[l]);
+                    tile::outer(simd, rows, at_input, at_output, Add, &mut weights[l]);
                 }
                 if bias {
                     tile::add_rows(simd, rows, at_output, &mut biases[l]);

@@ -5,7 +5,12 @@ use pulp::{Simd, WithSimd};
 use super::vectorize;
 use crate::orthonormal::kept;
 
-/// What [`crate::orthonormal::rows`] does, with eight rows at a time taken out of the next one.
+/// Rows that go through the rows before them together.
+const BLOCK: usize = 4;
+
+/// What [`crate::orthonormal::rows`] does, four rows at a time. What lies along the rows before is taken out a
+/// second time only where the first time took more than half of a row: elsewhere the first has left nothing but
+/// rounding (Daniel, Gragg, Kaufman & Stewart, 1976).
 pub(crate) fn rows(n: usize, towards: &[f32], vectors: &mut [f32]) {
     vectorize(Orthonormalize {
         n,
@@ -29,30 +34,57 @@ impl WithSimd for Orthonormalize<'_> {
         // Rows of whole registers.
         let stride = n.next_multiple_of(S::F64_LANES);
         let mut done = vec![0.0f64; n * stride];
-        for k in 0..n {
-            let (before, rest) = done.split_at_mut(k * stride);
-            let row = &mut rest[..stride];
-            let span = k * n..(k + 1) * n;
-            for from in [&self.towards[span.clone()], &self.vectors[span.clone()]] {
-                for (value, from) in row.iter_mut().zip(from) {
-                    *value = f64::from(*from);
-                }
-                let length_before = norm(simd, row);
-                for _ in 0..2 {
+        for (row, from) in done
+            .chunks_exact_mut(stride.max(1))
+            .zip(self.towards.chunks_exact(n.max(1)))
+        {
+            widen(from, row);
+        }
+        for first in (0..n).step_by(BLOCK) {
+            let rows = BLOCK.min(n - first);
+            let (before, rest) = done.split_at_mut(first * stride);
+            let block = &mut rest[..rows * stride];
+            let mut lengths = [0.0; BLOCK];
+            for (length, row) in lengths.iter_mut().zip(block.chunks_exact(stride)) {
+                *length = norm(simd, row);
+            }
+            if rows == BLOCK {
+                remove_from_block(simd, block, before, stride);
+            } else {
+                for row in block.chunks_exact_mut(stride) {
                     remove(simd, row, before);
                 }
-                let length = norm(simd, row);
-                if kept(length, length_before) {
-                    for value in row.iter_mut() {
-                        *value /= length;
-                    }
-                    break;
+            }
+            for k in first..first + rows {
+                let (before, rest) = done.split_at_mut(k * stride);
+                let row = &mut rest[..stride];
+                let old = &mut self.vectors[k * n..(k + 1) * n];
+                let length_before = lengths[k - first];
+                remove(simd, row, &before[first * stride..]);
+                let mut length = norm(simd, row);
+                if length < 0.5 * length_before {
+                    remove(simd, row, before);
+                    length = norm(simd, row);
+                }
+                if !kept(length, length_before) {
+                    widen(old, row);
+                    remove(simd, row, before);
+                    remove(simd, row, before);
+                    length = norm(simd, row);
+                }
+                for (value, vector) in row.iter_mut().zip(old) {
+                    *value /= length.max(f64::MIN_POSITIVE);
+                    *vector = *value as f32;
                 }
             }
-            for (vector, value) in self.vectors[span].iter_mut().zip(row) {
-                *vector = *value as f32;
-            }
         }
+    }
+}
+
+#[inline(always)]
+fn widen(from: &[f32], to: &mut [f64]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = f64::from(*from);
     }
 }
 
@@ -69,37 +101,55 @@ fn norm<S: Simd>(simd: S, row: &[f64]) -> f64 {
 #[inline(always)]
 fn remove<S: Simd>(simd: S, vector: &mut [f64], rows: &[f64]) {
     let stride = vector.len();
-    let vector = S::as_mut_simd_f64s(vector).0;
-    let mut eights = rows.chunks_exact(8 * stride);
-    for rows in &mut eights {
-        remove_some::<S, 8>(simd, vector, rows);
-    }
-    let mut fours = eights.remainder().chunks_exact(4 * stride);
+    let mut fours = rows.chunks_exact(4 * stride);
     for rows in &mut fours {
-        remove_some::<S, 4>(simd, vector, rows);
+        remove_some::<S, 1, 4>(simd, vector, rows, stride);
     }
     for row in fours.remainder().chunks_exact(stride) {
-        remove_some::<S, 1>(simd, vector, row);
+        remove_some::<S, 1, 1>(simd, vector, row, stride);
     }
 }
 
-/// All at once: each alone would wait for its own sum.
+/// The same of each vector of a block, a whole number of blocks of rows.
 #[inline(always)]
-fn remove_some<S: Simd, const R: usize>(simd: S, vector: &mut [S::f64s], rows: &[f64]) {
-    let width = vector.len();
-    let rows = &S::as_simd_f64s(rows).0[..R * width];
-    let mut sums = [simd.splat_f64s(0.0); R];
-    for j in 0..width {
-        for r in 0..R {
-            sums[r] = simd.mul_add_e_f64s(vector[j], rows[r * width + j], sums[r]);
+fn remove_from_block<S: Simd>(simd: S, block: &mut [f64], rows: &[f64], stride: usize) {
+    for rows in rows.chunks_exact(2 * stride) {
+        remove_some::<S, BLOCK, 2>(simd, block, rows, stride);
+    }
+}
+
+/// `R` rows from `B` vectors. All sums at once: each alone would wait for itself.
+#[inline(always)]
+fn remove_some<S: Simd, const B: usize, const R: usize>(
+    simd: S,
+    block: &mut [f64],
+    rows: &[f64],
+    stride: usize,
+) {
+    let width = stride / S::F64_LANES;
+    let rows = S::as_simd_f64s(rows).0;
+    let rows: [&[S::f64s]; R] = std::array::from_fn(|r| &rows[r * width..][..width]);
+    let block = S::as_mut_simd_f64s(block).0;
+    let mut sums = [[simd.splat_f64s(0.0); R]; B];
+    {
+        let vectors: [&[S::f64s]; B] = std::array::from_fn(|b| &block[b * width..][..width]);
+        for j in 0..width {
+            for b in 0..B {
+                for r in 0..R {
+                    sums[b][r] = simd.mul_add_e_f64s(vectors[b][j], rows[r][j], sums[b][r]);
+                }
+            }
         }
     }
-    for sum in &mut sums {
+    for sum in sums.as_flattened_mut() {
         *sum = simd.splat_f64s(-simd.reduce_sum_f64s(*sum));
     }
-    for j in 0..width {
-        for r in 0..R {
-            vector[j] = simd.mul_add_e_f64s(sums[r], rows[r * width + j], vector[j]);
+    for b in 0..B {
+        let vector = &mut block[b * width..][..width];
+        for j in 0..width {
+            for r in 0..R {
+                vector[j] = simd.mul_add_e_f64s(sums[b][r], rows[r][j], vector[j]);
+            }
         }
     }
 }

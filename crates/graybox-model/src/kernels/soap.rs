@@ -4,7 +4,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::tile::{self, Rows, pad_row, padded};
+use super::tile::{self, Decay, Rows, Set, pad_row, padded};
+use super::transpose::transpose;
 use super::{Adam, Buffer, orthonormal, vectorize};
 
 /// The numbers of one step; see [`crate::SoapStep`].
@@ -36,31 +37,32 @@ pub(crate) struct Basis<'a> {
 
 impl Soap {
     pub(crate) fn step(self, matrix: Matrix<'_>) {
-        let [m, n] = matrix.shape;
+        let shape @ [m, n] = matrix.shape;
         let [left, right] = matrix.bases;
         let [first, second] = matrix.moments;
         let gradient = matrix.gradient;
 
-        observe(self.beta_gram, [m, n], gradient, right.gram);
-        observe(
-            self.beta_gram,
-            [n, m],
-            &transposed([m, n], gradient),
-            left.gram,
-        );
+        observe(self.beta_gram, shape, gradient, right.gram);
+        let mut step = Buffer::take(m * n);
+        transpose(shape, gradient, &mut step);
+        observe(self.beta_gram, [n, m], &step, left.gram);
+
+        let mut half = Buffer::take(m * n);
         let mut inner = Buffer::take(m * n);
         if self.turn {
             // The mean gradient moves to the new basis; its square stays, as in the paper.
-            outwards([m, n], [left.vectors, right.vectors], first, &mut inner);
+            let old: [&[f32]; 2] = [left.vectors, right.vectors];
+            outwards(shape, old, first, &mut half, &mut inner);
             turn(m, left.gram, left.vectors);
             turn(n, right.gram, right.vectors);
-            inwards([m, n], [left.vectors, right.vectors], &inner, first);
+            let new: [&[f32]; 2] = [left.vectors, right.vectors];
+            inwards(shape, new, &inner, &mut half, first);
         }
         let bases: [&[f32]; 2] = [left.vectors, right.vectors];
-        inwards([m, n], bases, gradient, &mut inner);
-        let mut step = Buffer::zeros(m * n);
+        inwards(shape, bases, gradient, &mut half, &mut inner);
+        step.fill(0.0);
         self.adam.step(&mut step, &inner, first, second);
-        outwards([m, n], bases, &step, &mut inner);
+        outwards(shape, bases, &step, &mut half, &mut inner);
         for (parameter, step) in matrix.parameter.iter_mut().zip(inner.iter()) {
             *parameter = *parameter * self.kept + step;
         }
@@ -70,59 +72,57 @@ impl Soap {
 /// One step of orthogonal iteration towards the eigenvectors.
 fn turn(n: usize, gram: &[f32], vectors: &mut [f32]) {
     let mut towards = Buffer::take(n * n);
-    product([n, n, n], vectors, Right::Plain(gram), &mut towards);
+    product([n, n, n], Factors::Plain(vectors, gram), &mut towards);
     orthonormal::rows(n, &towards, vectors);
 }
 
 /// Into the eigenbasis: `L X Rᵀ`, the eigenvectors being rows.
-fn inwards([m, n]: [usize; 2], [left, right]: [&[f32]; 2], from: &[f32], to: &mut [f32]) {
-    let mut half = Buffer::take(m * n);
-    product([m, m, n], left, Right::Plain(from), &mut half);
-    product([m, n, n], &half, Right::Transposed(right), to);
+fn inwards(
+    [m, n]: [usize; 2],
+    [left, right]: [&[f32]; 2],
+    from: &[f32],
+    half: &mut [f32],
+    to: &mut [f32],
+) {
+    product([m, n, n], Factors::RightTransposed(from, right), half);
+    product([m, m, n], Factors::Plain(left, half), to);
 }
 
 /// Out of the eigenbasis: `Lᵀ X R`.
-fn outwards([m, n]: [usize; 2], [left, right]: [&[f32]; 2], from: &[f32], to: &mut [f32]) {
-    let mut half = Buffer::take(m * n);
-    product([m, n, n], from, Right::Plain(right), &mut half);
-    let left = transposed([m, m], left);
-    product([m, m, n], &left, Right::Plain(&half), to);
+fn outwards(
+    [m, n]: [usize; 2],
+    [left, right]: [&[f32]; 2],
+    from: &[f32],
+    half: &mut [f32],
+    to: &mut [f32],
+) {
+    product([m, n, n], Factors::Plain(from, right), half);
+    product([m, m, n], Factors::LeftTransposed(left, half), to);
 }
 
-/// The transpose of `[m, n]`.
-fn transposed([m, n]: [usize; 2], matrix: &[f32]) -> Buffer {
-    let mut out = Buffer::take(m * n);
-    for (j, column) in out.chunks_exact_mut(m).enumerate() {
-        for (to, row) in column.iter_mut().zip(matrix.chunks_exact(n)) {
-            *to = row[j];
-        }
-    }
-    out
-}
-
-/// A product's right-hand side.
+/// The two factors of a product, row by row.
 #[derive(Clone, Copy)]
-enum Right<'a> {
-    /// `[k, n]`
-    Plain(&'a [f32]),
-    /// `[n, k]`
-    Transposed(&'a [f32]),
+enum Factors<'a> {
+    /// `A B`
+    Plain(&'a [f32], &'a [f32]),
+    /// `Aᵀ B`
+    LeftTransposed(&'a [f32], &'a [f32]),
+    /// `A Bᵀ`
+    RightTransposed(&'a [f32], &'a [f32]),
 }
 
-/// `out ← A B` of `A`, `[m, k]`, and `B`, `[k, n]`.
-fn product(shape: [usize; 3], left: &[f32], right: Right<'_>, out: &mut [f32]) {
+/// `[m, k]` times `[k, n]`.
+fn product(shape: [usize; 3], factors: Factors<'_>, out: &mut [f32]) {
     vectorize(Product {
         shape,
-        left,
-        right,
+        factors,
         out,
     });
 }
 
 struct Product<'a> {
     shape: [usize; 3],
-    left: &'a [f32],
-    right: Right<'a>,
+    factors: Factors<'a>,
     out: &'a mut [f32],
 }
 
@@ -133,27 +133,76 @@ impl WithSimd for Product<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let [m, k, n] = self.shape;
         let stride = padded::<S>(n);
-        let mut packed = Buffer::take(k * stride);
-        match self.right {
-            Right::Plain(right) => tile::pack::<S>(right, k, n, &mut packed),
-            Right::Transposed(right) => tile::pack_transposed::<S>(right, k, n, &mut packed),
-        }
-        let zeros = Buffer::zeros(stride);
-        let left = Rows {
-            data: self.left,
-            stride: k,
-            width: k,
-        };
         let mut wide = Buffer::take(if stride == n { 0 } else { m * stride });
         let out = if stride == n {
             &mut *self.out
         } else {
             &mut *wide
         };
-        tile::affine(simd, m, left, &packed, &zeros, out);
+        let (left, packed) = match self.factors {
+            Factors::LeftTransposed(left, right) => {
+                let left = Rows {
+                    data: left,
+                    stride: m,
+                    width: m,
+                };
+                let mut room = Buffer::default();
+                let right = widened::<S>(right, n, &mut room);
+                tile::outer(simd, k, left, right, Set, out);
+                (None, Buffer::default())
+            }
+            Factors::Plain(left, right) => {
+                let mut packed = Buffer::take(k * stride);
+                tile::pack::<S>(right, k, n, &mut packed);
+                (Some(left), packed)
+            }
+            Factors::RightTransposed(left, right) => {
+                let mut packed = Buffer::take(k * stride);
+                tile::pack_transposed::<S>(right, k, n, &mut packed);
+                (Some(left), packed)
+            }
+        };
+        if let Some(left) = left {
+            let left = Rows {
+                data: left,
+                stride: k,
+                width: k,
+            };
+            tile::affine(simd, m, left, &packed, &Buffer::zeros(stride), out);
+        }
         if stride != n {
-            let rows = self.out.chunks_exact_mut(n).zip(wide.chunks_exact(stride));
-            rows.for_each(|(to, from)| to.copy_from_slice(&from[..n]));
+            narrow(&wide, stride, n, self.out);
+        }
+    }
+}
+
+/// Rows padded to whole registers, in place where they are.
+#[inline(always)]
+fn widened<'a, S: Simd>(matrix: &'a [f32], n: usize, room: &'a mut Buffer) -> Rows<'a> {
+    let stride = padded::<S>(n);
+    let data = if stride == n {
+        matrix
+    } else {
+        *room = Buffer::take(matrix.len() / n.max(1) * stride);
+        let rows = room.chunks_exact_mut(stride);
+        for (to, from) in rows.zip(matrix.chunks_exact(n)) {
+            pad_row(from, to);
+        }
+        room
+    };
+    Rows {
+        data,
+        stride,
+        width: n,
+    }
+}
+
+/// Rows without their padding.
+#[inline(always)]
+fn narrow(wide: &[f32], stride: usize, n: usize, to: &mut [f32]) {
+    for (to, from) in to.chunks_exact_mut(n).zip(wide.chunks_exact(stride)) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
         }
     }
 }
@@ -175,6 +224,9 @@ struct Observe<'a> {
     gram: &'a mut [f32],
 }
 
+/// Rows from which on it pays to compute one half of a Gram matrix alone and to copy it to the other.
+const MANY: usize = 8;
+
 impl WithSimd for Observe<'_> {
     type Output = ();
 
@@ -182,25 +234,36 @@ impl WithSimd for Observe<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let [rows, n] = self.shape;
         let stride = padded::<S>(n);
-        let mut wide = Buffer::take(rows * stride);
-        for (to, from) in wide
-            .chunks_exact_mut(stride)
-            .zip(self.matrix.chunks_exact(n))
-        {
-            pad_row(from, to);
-        }
-        let mut product = Buffer::zeros(n * stride);
-        let input = Rows {
-            data: &wide,
-            stride,
-            width: n,
+        let mut room = Buffer::default();
+        let matrix = widened::<S>(self.matrix, n, &mut room);
+        let mut wide = Buffer::default();
+        let is_wide = stride == n;
+        let gram = if is_wide {
+            &mut *self.gram
+        } else {
+            widened::<S>(self.gram, n, &mut wide);
+            &mut *wide
         };
-        tile::add_outer(simd, rows, input, input, &mut product);
-        let grams = self.gram.chunks_exact_mut(n);
-        for (gram, product) in grams.zip(product.chunks_exact(stride)) {
-            for (gram, product) in gram.iter_mut().zip(product) {
-                *gram = *gram * self.beta + product * (1.0 - self.beta);
-            }
+        if rows < MANY {
+            tile::outer(simd, rows, matrix, matrix, Decay(self.beta), gram);
+        } else {
+            tile::outer_upper(simd, rows, matrix, Decay(self.beta), gram);
+            mirror(n, stride, gram);
+        }
+        if !is_wide {
+            narrow(&wide, stride, n, self.gram);
+        }
+    }
+}
+
+/// Copies what is above the diagonal to below it.
+#[inline(always)]
+fn mirror(n: usize, stride: usize, matrix: &mut [f32]) {
+    for i in 1..n {
+        let (above, from) = matrix.split_at_mut(i * stride);
+        let columns = above.chunks_exact(stride);
+        for (to, column) in from[..i].iter_mut().zip(columns) {
+            *to = column[i];
         }
     }
 }

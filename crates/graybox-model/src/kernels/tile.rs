@@ -149,9 +149,13 @@ fn affine_panel<S: Simd, const V: usize>(
         return;
     };
     let mut row = 0;
-    while row + ROWS <= n {
+    while full_tile(n - row) {
         affine_tile::<S, ROWS, V>(simd, row, input, matrix, bias, out, column, stride);
         row += ROWS;
+    }
+    if n - row > 5 {
+        affine_tile::<S, 4, V>(simd, row, input, matrix, bias, out, column, stride);
+        row += 4;
     }
     match n - row {
         5 => affine_tile::<S, 5, V>(simd, row, input, matrix, bias, out, column, stride),
@@ -161,6 +165,13 @@ fn affine_panel<S: Simd, const V: usize>(
         1 => affine_tile::<S, 1, V>(simd, row, input, matrix, bias, out, column, stride),
         _ => {}
     }
+}
+
+/// Whether so many rows begin with a whole tile. Seven and eight are better cut in halves: one or two rows alone
+/// wait for their sums.
+#[inline(always)]
+fn full_tile(rows: usize) -> bool {
+    rows >= ROWS && rows != 7 && rows != 8
 }
 
 #[inline(always)]
@@ -193,25 +204,96 @@ fn affine_tile<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-/// `out ← out + inputᵀ · other` over the first `n` rows; `out` is `[input.width, other.stride]`.
+/// What becomes of a place in the output when its sum is known.
+pub(super) trait Store<S: Simd>: Copy {
+    fn store(self, simd: S, old: S::f32s, sum: S::f32s) -> S::f32s;
+}
+
+/// `out ← sum`
+#[derive(Clone, Copy)]
+pub(super) struct Set;
+
+impl<S: Simd> Store<S> for Set {
+    #[inline(always)]
+    fn store(self, _: S, _: S::f32s, sum: S::f32s) -> S::f32s {
+        sum
+    }
+}
+
+/// `out ← out + sum`
+#[derive(Clone, Copy)]
+pub(super) struct Add;
+
+impl<S: Simd> Store<S> for Add {
+    #[inline(always)]
+    fn store(self, simd: S, old: S::f32s, sum: S::f32s) -> S::f32s {
+        simd.add_f32s(old, sum)
+    }
+}
+
+/// `out ← β out + (1 − β) sum`
+#[derive(Clone, Copy)]
+pub(super) struct Decay(pub(super) f32);
+
+impl<S: Simd> Store<S> for Decay {
+    #[inline(always)]
+    fn store(self, simd: S, old: S::f32s, sum: S::f32s) -> S::f32s {
+        let kept = simd.mul_f32s(old, simd.splat_f32s(self.0));
+        simd.add_f32s(kept, simd.mul_f32s(sum, simd.splat_f32s(1.0 - self.0)))
+    }
+}
+
+/// `inputᵀ · other` over the first `n` rows, stored into `out`, `[input.width, other.stride]`.
 #[inline(always)]
-pub(super) fn add_outer<S: Simd>(
+pub(super) fn outer<S: Simd>(
     simd: S,
     n: usize,
     input: Rows<'_>,
     other: Rows<'_>,
+    store: impl Store<S>,
     out: &mut [f32],
 ) {
     let mut column = 0;
     while column < other.stride {
-        let left = other.stride - column;
-        if left > S::F32_LANES {
-            outer_panel::<S, 2>(simd, n, input, other, out, column);
-            column += 2 * S::F32_LANES;
-        } else {
-            outer_panel::<S, 1>(simd, n, input, other, out, column);
-            column += S::F32_LANES;
-        }
+        let i = 0..input.width;
+        column += outer_columns(simd, n, i, input, other, store, out, column);
+    }
+}
+
+/// `rowsᵀ · rows`, of which the part above the diagonal, and some of what is below, is stored.
+#[inline(always)]
+pub(super) fn outer_upper<S: Simd>(
+    simd: S,
+    n: usize,
+    rows: Rows<'_>,
+    store: impl Store<S>,
+    out: &mut [f32],
+) {
+    let mut column = 0;
+    while column < rows.stride {
+        let i = 0..rows.width.min(column + 2 * S::F32_LANES);
+        column += outer_columns(simd, n, i, rows, rows, store, out, column);
+    }
+}
+
+/// The number of columns done.
+#[inline(always)]
+fn outer_columns<S: Simd>(
+    simd: S,
+    n: usize,
+    i: std::ops::Range<usize>,
+    input: Rows<'_>,
+    other: Rows<'_>,
+    store: impl Store<S>,
+    out: &mut [f32],
+    column: usize,
+) -> usize {
+    if other.stride - column > S::F32_LANES {
+        outer_panel::<S, 2>(simd, n, i, input, other, store, out, column);
+        2 * S::F32_LANES
+    } else {
+        outer_panel::<S, 1>(simd, n, i, input, other, store, out, column);
+        S::F32_LANES
     }
 }
 
@@ -219,22 +301,28 @@ pub(super) fn add_outer<S: Simd>(
 fn outer_panel<S: Simd, const V: usize>(
     simd: S,
     n: usize,
+    range: std::ops::Range<usize>,
     input: Rows<'_>,
     other: Rows<'_>,
+    store: impl Store<S>,
     out: &mut [f32],
     column: usize,
 ) {
-    let mut i = 0;
-    while i + ROWS <= input.width {
-        outer_tile::<S, ROWS, V>(simd, n, input, other, out, i, column);
+    let mut i = range.start;
+    while full_tile(range.end - i) {
+        outer_tile::<S, ROWS, V>(simd, n, input, other, store, out, i, column);
         i += ROWS;
     }
-    match input.width - i {
-        5 => outer_tile::<S, 5, V>(simd, n, input, other, out, i, column),
-        4 => outer_tile::<S, 4, V>(simd, n, input, other, out, i, column),
-        3 => outer_tile::<S, 3, V>(simd, n, input, other, out, i, column),
-        2 => outer_tile::<S, 2, V>(simd, n, input, other, out, i, column),
-        1 => outer_tile::<S, 1, V>(simd, n, input, other, out, i, column),
+    if range.end - i > 5 {
+        outer_tile::<S, 4, V>(simd, n, input, other, store, out, i, column);
+        i += 4;
+    }
+    match range.end - i {
+        5 => outer_tile::<S, 5, V>(simd, n, input, other, store, out, i, column),
+        4 => outer_tile::<S, 4, V>(simd, n, input, other, store, out, i, column),
+        3 => outer_tile::<S, 3, V>(simd, n, input, other, store, out, i, column),
+        2 => outer_tile::<S, 2, V>(simd, n, input, other, store, out, i, column),
+        1 => outer_tile::<S, 1, V>(simd, n, input, other, store, out, i, column),
         _ => {}
     }
 }
@@ -245,16 +333,13 @@ fn outer_tile<S: Simd, const R: usize, const V: usize>(
     n: usize,
     input: Rows<'_>,
     other: Rows<'_>,
+    store: impl Store<S>,
     out: &mut [f32],
     i: usize,
     column: usize,
 ) {
     let wide = V * S::F32_LANES;
-    let mut sum: [[S::f32s; V]; R] = std::array::from_fn(|r| {
-        let at = (i + r) * other.stride + column;
-        let out = S::as_simd_f32s(&out[at..at + wide]).0;
-        std::array::from_fn(|v| out[v])
-    });
+    let mut sum = [[simd.splat_f32s(0.0); V]; R];
     let inputs = input.data.chunks_exact(input.stride);
     let others = other.data.chunks_exact(other.stride);
     for (input, other) in inputs.zip(others).take(n) {
@@ -270,7 +355,9 @@ fn outer_tile<S: Simd, const R: usize, const V: usize>(
     for r in 0..R {
         let at = (i + r) * other.stride + column;
         let out = S::as_mut_simd_f32s(&mut out[at..at + wide]).0;
-        out.copy_from_slice(&sum[r]);
+        for v in 0..V {
+            out[v] = store.store(simd, out[v], sum[r][v]);
+        }
     }
 }
 
