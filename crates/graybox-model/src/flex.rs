@@ -145,6 +145,11 @@ impl<R: Clone + Send + Debug + 'static> Graph<R> {
         !self.targets.is_empty()
     }
 
+    /// What the operands with gradients are to the operation.
+    pub(crate) fn roles(&self) -> &[R] {
+        &self.roles
+    }
+
     /// An output without gradients, on an autodiff device if an operand was on one.
     pub(crate) fn finish_untracked<const D: usize>(self, output: Operand) -> Tensor<D> {
         if self.autodiff {

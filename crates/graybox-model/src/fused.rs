@@ -5,15 +5,20 @@
 //! networks of this size that is nine tenths of a step. Here the chain from the inputs to the output is one
 //! node of the graph, with the hidden activations saved by the forward pass.
 //!
-//! [`forward`] answers `None` wherever it does not apply: on another device, in another precision, where a
-//! change of units is trained. The caller then composes burn's own operations, which is also what the fused
-//! path is tested against.
+//! [`linked`] does without the graph: who knows the chain can walk it back by hand, which spares a step of such
+//! networks as much as its arithmetic takes.
+//!
+//! Both answer `None` wherever they do not apply: on another device, in another precision, where a change of
+//! units is trained. The caller then composes burn's own operations, which is also what the fused path is tested
+//! against.
 
+use burn::module::ParamId;
 use burn::prelude::*;
 
 use crate::flex::{Graph, Operand, Pullback};
 use crate::kernels::{self, Buffer, Layer, Network, Trace, Wanted};
-use crate::{Activation, Mlp, Scaler};
+use crate::link::sweep_now_and_then;
+use crate::{Activation, Mlp, Scaler, ToAction, ToParameters};
 
 /// Columns of the network's input.
 pub(crate) struct Input<'a> {
@@ -44,82 +49,178 @@ pub(crate) fn forward(
     output: Option<Output<'_>>,
 ) -> Option<Tensor<2>> {
     let mut graph = Graph::default();
-    let mut n = None;
-    let mut columns = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        let [rows, width] = input.columns.dims();
-        if *n.get_or_insert(rows) != rows {
-            return None;
-        }
-        let data = graph.operand(input.columns.clone(), Role::Input(columns.len()))?;
-        let units = match input.units {
-            Some(units) => Some(Units::read(units, width)?),
-            None => None,
-        };
-        columns.push((data, Columns { width, units }));
+    let pass = Pass::read(inputs, body, output, &mut graph)?;
+    let tracked = graph.is_tracked();
+    match pass.run(tracked) {
+        (values, Some(saved)) => graph.finish(values, saved),
+        (values, None) => Some(graph.finish_untracked(values)),
     }
-    let n = n?;
+}
 
-    let mut layers = Vec::with_capacity(body.layers.len());
-    let mut d_in: usize = columns.iter().map(|(_, columns)| columns.width).sum();
-    for (l, layer) in body.layers.iter().enumerate() {
-        let weight = layer.weight.val();
-        let [rows, d_out] = weight.dims();
-        if rows != d_in || d_out == 0 {
-            return None;
+/// The output, without gradients, and what leads back from it.
+pub(crate) fn linked(
+    inputs: &[Input<'_>],
+    body: &Mlp,
+    output: Option<Output<'_>>,
+) -> Option<(Tensor<2>, Link)> {
+    let mut graph = Graph::default();
+    let pass = Pass::read(inputs, body, output, &mut graph)?;
+    let id = |role: &Role| match *role {
+        Role::Weight(l) => Some((*role, body.layers[l].weight.id)),
+        Role::Bias(l) => Some((*role, body.layers[l].bias.as_ref()?.id)),
+        Role::Input(_) => None,
+    };
+    let trained = graph.roles().iter().filter_map(id).unzip();
+    let (values, saved) = pass.run(true);
+    let link = Link {
+        saved: saved?,
+        trained,
+    };
+    Some((values.into_tensor(), link))
+}
+
+/// What leads from a gradient with respect to a network's output back to its inputs and parameters.
+pub(crate) struct Link {
+    saved: Saved,
+    /// The parameters that have gradients.
+    trained: (Vec<Role>, Vec<ParamId>),
+}
+
+impl Link {
+    /// To an input.
+    pub(crate) fn into_input(self, input: usize) -> ToAction {
+        Box::new(move |gradient| {
+            let gradient = Operand::constant(gradient).expect(LIKE_THE_OUTPUT);
+            let mut inputs = self.saved.pull(gradient.as_slice(), &[Role::Input(input)]);
+            let input = inputs.pop().expect("one gradient per operand asked for");
+            input.into_tensor()
+        })
+    }
+
+    /// To the parameters.
+    pub(crate) fn into_parameters(self) -> ToParameters {
+        Box::new(move |gradient, all| {
+            let gradient = Operand::constant(gradient).expect(LIKE_THE_OUTPUT);
+            let (roles, ids) = &self.trained;
+            let gradients = self.saved.pull(gradient.as_slice(), roles);
+            for ((role, id), gradient) in roles.iter().zip(ids).zip(gradients) {
+                match role {
+                    Role::Bias(_) => all.register::<1>(*id, gradient.into_tensor()),
+                    _ => all.register::<2>(*id, gradient.into_tensor()),
+                }
+            }
+            sweep_now_and_then();
+        })
+    }
+}
+
+const LIKE_THE_OUTPUT: &str = "an output's gradient is a plain tensor like the output";
+
+/// A forward pass whose operands are known to fit.
+struct Pass {
+    n: usize,
+    columns: Vec<(Operand, Columns)>,
+    layers: Vec<Parameters>,
+    activation: Activation,
+    squash: bool,
+    units: Option<Units>,
+}
+
+impl Pass {
+    fn read(
+        inputs: &[Input<'_>],
+        body: &Mlp,
+        output: Option<Output<'_>>,
+        graph: &mut Graph<Role>,
+    ) -> Option<Self> {
+        let mut n = None;
+        let mut columns = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let [rows, width] = input.columns.dims();
+            if *n.get_or_insert(rows) != rows {
+                return None;
+            }
+            let data = graph.operand(input.columns.clone(), Role::Input(columns.len()))?;
+            let units = match input.units {
+                Some(units) => Some(Units::read(units, width)?),
+                None => None,
+            };
+            columns.push((data, Columns { width, units }));
         }
-        let weight = graph.operand(weight, Role::Weight(l))?;
-        let bias = match &layer.bias {
-            Some(bias) => Some(graph.operand(bias.val(), Role::Bias(l))?),
+        let n = n?;
+
+        let mut layers = Vec::with_capacity(body.layers.len());
+        let mut d_in: usize = columns.iter().map(|(_, columns)| columns.width).sum();
+        for (l, layer) in body.layers.iter().enumerate() {
+            let weight = layer.weight.val();
+            let [rows, d_out] = weight.dims();
+            if rows != d_in || d_out == 0 {
+                return None;
+            }
+            let weight = graph.operand(weight, Role::Weight(l))?;
+            let bias = match &layer.bias {
+                Some(bias) => Some(graph.operand(bias.val(), Role::Bias(l))?),
+                None => None,
+            };
+            layers.push(Parameters {
+                weight,
+                bias,
+                d_in,
+                d_out,
+            });
+            d_in = d_out;
+        }
+        let d_out = layers.last()?.d_out;
+        let units = match output {
+            Some(output) => Some(Units::read(output.units, d_out)?),
             None => None,
         };
-        layers.push(Parameters {
-            weight,
-            bias,
-            d_in,
-            d_out,
+        Some(Self {
+            n,
+            columns,
+            layers,
+            activation: body.activation(),
+            squash: output.is_some_and(|output| output.squash),
+            units,
+        })
+    }
+
+    /// The output, and what the backward pass needs if there is to be one.
+    fn run(self, kept: bool) -> (Operand, Option<Saved>) {
+        let n = self.n;
+        let d_out = self.layers.last().map_or(0, |layer| layer.d_out);
+        let input = gather(n, &self.columns);
+        let (mut values, trace) = with_network(&self.layers, self.activation, |network| {
+            if kept {
+                let (values, trace) = network.forward(n, input);
+                return (values, Some(trace));
+            }
+            let mut values = Vec::with_capacity(n * d_out);
+            network.infer(n, &input, &mut values);
+            (values, None)
         });
-        d_in = d_out;
-    }
-    let d_out = layers.last()?.d_out;
-    let units = match output {
-        Some(output) => Some(Units::read(output.units, d_out)?),
-        None => None,
-    };
-
-    let input = gather(n, &columns);
-    let activation = body.activation();
-    let (mut values, trace) = with_network(&layers, activation, |network| {
-        if graph.is_tracked() {
-            let (values, trace) = network.forward(n, input);
-            return (values, Some(trace));
+        if self.squash {
+            kernels::tanh_in_place(&mut values);
         }
-        let mut values = Vec::with_capacity(n * d_out);
-        network.infer(n, &input, &mut values);
-        (values, None)
-    });
-    let squash = output.is_some_and(|output| output.squash);
-    if squash {
-        kernels::tanh_in_place(&mut values);
+        let squashed = (self.squash && kept).then(|| values.clone());
+        if let Some(units) = &self.units {
+            units.invert(&mut values);
+        }
+        let saved = trace.map(|trace| Saved {
+            n,
+            columns: self
+                .columns
+                .into_iter()
+                .map(|(_, columns)| columns)
+                .collect(),
+            layers: self.layers,
+            activation: self.activation,
+            trace,
+            squashed,
+            units: self.units,
+        });
+        (Operand::new(values, [n, d_out]), saved)
     }
-    let squashed = (squash && graph.is_tracked()).then(|| values.clone());
-    if let Some(units) = &units {
-        units.invert(&mut values);
-    }
-    let values = Operand::new(values, [n, d_out]);
-    let Some(trace) = trace else {
-        return Some(graph.finish_untracked(values));
-    };
-    let saved = Saved {
-        n,
-        columns: columns.into_iter().map(|(_, columns)| columns).collect(),
-        layers,
-        activation,
-        trace,
-        squashed,
-        units,
-    };
-    graph.finish(values, saved)
 }
 
 /// Many networks of one shape on the same rows, without gradients: `[members, num_params]`, `[batch, d_in]` →

@@ -32,6 +32,7 @@ mod fused;
 mod head;
 #[cfg(feature = "flex")]
 mod kernels;
+mod link;
 mod loss;
 mod mlp;
 mod onnx;
@@ -48,7 +49,11 @@ pub use adam::AdamStep;
 pub use error::ModelError;
 pub use flat::FlatLayout;
 pub use head::{Head, HeadConfig, Squash};
-pub use loss::{Term, inner_product, squared_error, squared_excess};
+pub use link::{ToAction, ToParameters};
+pub use loss::{
+    Term, inner_product, squared_error, squared_error_gradient, squared_excess,
+    squared_excess_gradient,
+};
 pub use mlp::{Activation, Mlp, MlpConfig};
 pub use onnx::{OPSET, onnx};
 pub use policy::{MlpPolicy, MlpPolicyConfig, Policy};

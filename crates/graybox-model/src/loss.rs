@@ -35,6 +35,23 @@ pub fn squared_error(y: Tensor<2>, terms: &[Term], columns: Tensor<2>) -> Tensor
     composed(y, terms, columns)
 }
 
+/// The gradient of [`squared_error`] with respect to `y`, all operands being constants.
+///
+/// # Shapes
+/// `y`: `[batch, d_y]`, `columns`: `[1, d_y]` → `[batch, d_y]`
+pub fn squared_error_gradient(y: Tensor<2>, terms: &[Term], columns: Tensor<2>) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if let Some(gradient) = fused_gradient(&y, terms, &columns) {
+        return gradient;
+    }
+    let term = |term: &Term| {
+        let weight = term.weight.clone().unsqueeze_dim(1) * 2.0;
+        (y.clone() - term.target.clone()) * weight
+    };
+    let sums = terms.iter().map(term).reduce(|sum, term| sum + term);
+    sums.map_or_else(|| y.zeros_like(), |sum| sum * columns)
+}
+
 /// `Σ_ij y_ij coefficient_ij`, differentiable in `y`: what turns a gradient that is known into a loss that has
 /// it.
 ///
@@ -61,6 +78,29 @@ pub fn squared_excess(u: Tensor<2>, center: Tensor<2>, scale: Tensor<2>, radius:
     composed_excess(u, center, scale, radius)
 }
 
+/// The gradient of the sum of [`squared_excess`] with respect to `u`, all operands being constants.
+///
+/// # Shapes
+/// `u`, `center`: `[batch, d]`, `scale`: `[1, d]` → `[batch, d]`
+pub fn squared_excess_gradient(
+    u: Tensor<2>,
+    center: Tensor<2>,
+    scale: Tensor<2>,
+    radius: f64,
+) -> Tensor<2> {
+    #[cfg(feature = "flex")]
+    if let Some((_, gradient)) =
+        Operand::constant(u.clone()).and_then(|u| excess(&u, &center, &scale, radius))
+    {
+        return Operand::new(gradient, u.dims()).into_tensor();
+    }
+    let d = u.dims()[1] as f64;
+    let away = (u - center) / scale.clone();
+    let norm = (away.clone().square().mean_dim(1) + TINY).sqrt();
+    let slope = (norm.clone() - radius).clamp_min(0.0) / norm * (2.0 / d);
+    away / scale * slope
+}
+
 /// Under the root: without it the norm has no slope at zero.
 const TINY: f64 = 1e-12;
 
@@ -78,11 +118,28 @@ fn fused_excess(
     radius: f64,
 ) -> Option<Tensor<1>> {
     let [n, d] = u.dims();
-    if center.dims() != [n, d] || scale.dims() != [1, d] || d == 0 {
-        return None;
-    }
     let mut graph = Graph::default();
     let u = graph.operand(u.clone(), ())?;
+    let (values, gradient) = excess(&u, center, scale, radius)?;
+    let gradient = RowGradient {
+        gradient,
+        shape: [n, d],
+    };
+    graph.finish(Operand::new(values, [n]), gradient)
+}
+
+/// Of every row the excess and its gradient.
+#[cfg(feature = "flex")]
+fn excess(
+    u: &Operand,
+    center: &Tensor<2>,
+    scale: &Tensor<2>,
+    radius: f64,
+) -> Option<(Vec<f32>, Vec<f32>)> {
+    let [n, d] = center.dims();
+    if u.as_slice().len() != n * d || scale.dims() != [1, d] || d == 0 {
+        return None;
+    }
     let center = Operand::constant(center.clone())?;
     let scale = Operand::constant(scale.clone())?;
     let scale = scale.as_slice();
@@ -100,11 +157,7 @@ fn fused_excess(
         let slope = 2.0 * excess / (norm * d as f32);
         gradient.extend(away.zip(scale).map(|(v, scale)| slope * v / scale));
     }
-    let gradient = RowGradient {
-        gradient,
-        shape: [n, d],
-    };
-    graph.finish(Operand::new(values, [n]), gradient)
+    Some((values, gradient))
 }
 
 /// Of a function whose row i of the output follows from row i of the operand alone.
@@ -159,12 +212,32 @@ fn composed(y: Tensor<2>, terms: &[Term], columns: Tensor<2>) -> Tensor<1> {
 /// `y` has gradients.
 #[cfg(feature = "flex")]
 fn fused(y: &Tensor<2>, terms: &[Term], columns: &Tensor<2>) -> Option<Tensor<1>> {
-    let [n, d_y] = y.dims();
+    let shape = y.dims();
+    let mut graph = Graph::default();
+    let predicted = graph.operand(y.clone(), ())?;
+    let (loss, gradient) = value_and_gradient(&predicted, shape, terms, columns)?;
+    let gradient = Gradient { gradient, shape };
+    graph.finish(Operand::new(vec![loss], [1]), gradient)
+}
+
+#[cfg(feature = "flex")]
+fn fused_gradient(y: &Tensor<2>, terms: &[Term], columns: &Tensor<2>) -> Option<Tensor<2>> {
+    let shape = y.dims();
+    let predicted = Operand::constant(y.clone())?;
+    let (_, gradient) = value_and_gradient(&predicted, shape, terms, columns)?;
+    Some(Operand::new(gradient, shape).into_tensor())
+}
+
+#[cfg(feature = "flex")]
+fn value_and_gradient(
+    y: &Operand,
+    [n, d_y]: [usize; 2],
+    terms: &[Term],
+    columns: &Tensor<2>,
+) -> Option<(f32, Vec<f32>)> {
     if columns.dims() != [1, d_y] || d_y == 0 {
         return None;
     }
-    let mut graph = Graph::default();
-    let predicted = graph.operand(y.clone(), ())?;
     let columns = Operand::constant(columns.clone())?;
     let mut gradient = vec![0.0f32; n * d_y];
     let mut loss = 0.0f64;
@@ -174,7 +247,7 @@ fn fused(y: &Tensor<2>, terms: &[Term], columns: &Tensor<2>) -> Option<Tensor<1>
         }
         let target = Operand::constant(term.target.clone())?;
         let weight = Operand::constant(term.weight.clone())?;
-        let rows = predicted.as_slice().chunks_exact(d_y);
+        let rows = y.as_slice().chunks_exact(d_y);
         let rows = rows.zip(target.as_slice().chunks_exact(d_y));
         let rows = rows.zip(gradient.chunks_exact_mut(d_y));
         for (((y, target), gradient), weight) in rows.zip(weight.as_slice()) {
@@ -188,11 +261,7 @@ fn fused(y: &Tensor<2>, terms: &[Term], columns: &Tensor<2>) -> Option<Tensor<1>
             loss += f64::from(weight * row);
         }
     }
-    let gradient = Gradient {
-        gradient,
-        shape: [n, d_y],
-    };
-    graph.finish(Operand::new(vec![loss as f32], [1]), gradient)
+    Some((loss as f32, gradient))
 }
 
 #[cfg(feature = "flex")]
@@ -237,14 +306,20 @@ mod tests {
             let y = random(rng, [n, d_y]).autodiff().require_grad();
             let value = |loss: &Tensor<1>| loss.clone().inner().into_scalar::<f32>();
             let one = fused(&y, &terms, &columns).unwrap();
-            let other = composed(y.clone(), &terms, columns);
+            let other = composed(y.clone(), &terms, columns.clone());
             assert!((value(&one) - value(&other)).abs() < 1e-6);
             let gradient = |loss: Tensor<1>| {
                 let gradients = (loss * 3.0).backward();
                 let gradient = y.grad(&gradients).unwrap().into_data();
                 gradient.try_to_vec_as::<f32>().unwrap()
             };
-            for (one, other) in gradient(one).iter().zip(gradient(other)) {
+            let by_graph = gradient(one);
+            for (one, other) in by_graph.iter().zip(gradient(other)) {
+                assert!((one - other).abs() <= 1e-6 * (1.0 + other.abs()));
+            }
+            let by_hand = squared_error_gradient(y.clone().inner(), &terms, columns) * 3.0;
+            let by_hand = by_hand.into_data().try_to_vec_as::<f32>().unwrap();
+            for (one, other) in by_hand.iter().zip(by_graph) {
                 assert!((one - other).abs() <= 1e-6 * (1.0 + other.abs()));
             }
         }
@@ -259,6 +334,10 @@ mod tests {
             let weight = random::<1>(rng, [n]);
             let u = u.autodiff().require_grad();
             let one = fused_excess(&u, &center, &scale, 0.3).unwrap();
+            let by_hand =
+                squared_excess_gradient(u.clone().inner(), center.clone(), scale.clone(), 0.3);
+            let by_hand = by_hand * weight.clone().unsqueeze_dim(1);
+            let by_hand = by_hand.into_data().try_to_vec_as::<f32>().unwrap();
             let other = composed_excess(u.clone(), center, scale, 0.3);
             let host = |t: Tensor<1>| t.inner().into_data().try_to_vec_as::<f32>().unwrap();
             let (values, others) = (host(one.clone()), host(other.clone()));
@@ -269,7 +348,9 @@ mod tests {
                 gradient.try_to_vec_as::<f32>().unwrap()
             };
             let pairs = values.into_iter().zip(others);
-            for (one, other) in pairs.chain(gradient(one).into_iter().zip(gradient(other))) {
+            let by_graph = gradient(other);
+            let pairs = pairs.chain(by_hand.into_iter().zip(by_graph.clone()));
+            for (one, other) in pairs.chain(gradient(one).into_iter().zip(by_graph)) {
                 assert!(
                     (one - other).abs() <= 1e-6 * (1.0 + other.abs()),
                     "{one} {other}"

@@ -5,7 +5,10 @@ use burn::prelude::*;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{Affine, FlatLayout, Head, HeadConfig, Mlp, MlpConfig, ModelError, Scaler};
+use crate::link::parameters_through_graph;
+use crate::{
+    Affine, FlatLayout, Head, HeadConfig, Mlp, MlpConfig, ModelError, Scaler, ToParameters,
+};
 #[cfg(feature = "flex")]
 use crate::{Squash, fused};
 
@@ -15,6 +18,16 @@ use crate::{Squash, fused};
 pub trait Policy: Module + ModuleDisplay + 'static {
     /// `[batch, d_x]` → `[batch, d_u]`
     fn forward(&self, x: Tensor<2>) -> Tensor<2>;
+
+    /// [`forward`](Self::forward) as a link of a chain: the actions, without gradients, and what leads from a
+    /// gradient with respect to them, `[batch, d_u]`, to those of the parameters. It is meant to be called:
+    /// where it goes through a graph, burn keeps that until then.
+    ///
+    /// # Shapes
+    /// `[batch, d_x]` → `[batch, d_u]`
+    fn linked(&self, x: Tensor<2>) -> (Tensor<2>, ToParameters) {
+        parameters_through_graph(self.clone(), self.forward(x))
+    }
 
     /// The actions of many policies that differ from this one in their trained weights alone. One after
     /// the other, unless a policy knows better.
@@ -96,6 +109,24 @@ impl Policy for MlpPolicy {
             return u;
         }
         self.composed(x)
+    }
+
+    #[cfg(feature = "flex")]
+    fn linked(&self, x: Tensor<2>) -> (Tensor<2>, ToParameters) {
+        let link = |squash| {
+            let input = fused::Input::new(&x, Some(&self.context));
+            let units = &self.head.units;
+            fused::linked(&[input], &self.body, Some(fused::Output { squash, units }))
+        };
+        let linked = match self.head.squash() {
+            Squash::None => link(false),
+            Squash::Tanh => link(true),
+            Squash::Softmax => None,
+        };
+        match linked {
+            Some((u, link)) => (u, link.into_parameters()),
+            None => parameters_through_graph(self.clone(), self.forward(x)),
+        }
     }
 
     /// All members at once, by batched matrix products, where it is the whole body that is trained.

@@ -105,7 +105,7 @@ impl SoapStep {
         self.composed(parameter, gradient, means)
     }
 
-    fn composed(
+    pub(crate) fn composed(
         &self,
         parameter: Tensor<2>,
         gradient: Tensor<2>,

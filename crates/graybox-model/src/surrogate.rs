@@ -1,18 +1,34 @@
 //! Networks that stand in for the black box.
 
 use burn::module::ModuleDisplay;
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "flex")]
 use crate::fused;
-use crate::{Affine, Mlp, MlpConfig, ModelError, Scaler};
+use crate::link::{action_through_graph, parameters_through_graph};
+use crate::{Affine, Mlp, MlpConfig, ModelError, Scaler, ToAction, ToParameters};
 
 /// A differentiable model `F̃_φ(x, u) ≈ F(x, u)`, in the user's units.
 pub trait Surrogate: Module + ModuleDisplay + 'static {
     /// `[batch, d_x]`, `[batch, d_u]` → `[batch, d_y]`
     fn forward(&self, x: Tensor<2>, u: Tensor<2>) -> Tensor<2>;
+
+    /// [`forward`](Self::forward) as a link of a chain: the predictions, without gradients, and what leads from
+    /// a gradient with respect to them, `[batch, d_y]`, to those of the parameters. It is meant to be called:
+    /// where it goes through a graph, burn keeps that until then.
+    fn linked(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToParameters) {
+        parameters_through_graph(self.clone(), self.forward(x, u))
+    }
+
+    /// The same with a link to the actions, for a module without gradients.
+    fn linked_to_action(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToAction) {
+        let leaf = Tensor::from_inner(u).require_grad();
+        let y = self.forward(x, leaf.clone());
+        action_through_graph(leaf, y)
+    }
 }
 
 /// What an [`MlpSurrogate`] is made of.
@@ -71,20 +87,51 @@ impl Surrogate for MlpSurrogate {
         }
         self.composed(x, u)
     }
+
+    #[cfg(feature = "flex")]
+    fn linked(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToParameters) {
+        match self.link(&x, &u) {
+            Some((y, link)) => (y, link.into_parameters()),
+            None => parameters_through_graph(self.clone(), self.composed(x, u)),
+        }
+    }
+
+    #[cfg(feature = "flex")]
+    fn linked_to_action(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToAction) {
+        if let Some((y, link)) = self.link(&x, &u) {
+            return (y, link.into_input(1));
+        }
+        let leaf = Tensor::from_inner(u).require_grad();
+        let y = self.composed(x, leaf.clone());
+        action_through_graph(leaf, y)
+    }
 }
 
 impl MlpSurrogate {
     #[cfg(feature = "flex")]
     pub(crate) fn fused(&self, x: &Tensor<2>, u: &Tensor<2>) -> Option<Tensor<2>> {
-        let inputs = [
+        fused::forward(&self.inputs(x, u), &self.body, Some(self.output()))
+    }
+
+    #[cfg(feature = "flex")]
+    fn link(&self, x: &Tensor<2>, u: &Tensor<2>) -> Option<(Tensor<2>, fused::Link)> {
+        fused::linked(&self.inputs(x, u), &self.body, Some(self.output()))
+    }
+
+    #[cfg(feature = "flex")]
+    fn inputs<'a>(&'a self, x: &'a Tensor<2>, u: &'a Tensor<2>) -> [fused::Input<'a>; 2] {
+        [
             fused::Input::new(x, Some(&self.context)),
             fused::Input::new(u, Some(&self.action)),
-        ];
-        let output = fused::Output {
+        ]
+    }
+
+    #[cfg(feature = "flex")]
+    fn output(&self) -> fused::Output<'_> {
+        fused::Output {
             squash: false,
             units: &self.outcome,
-        };
-        fused::forward(&inputs, &self.body, Some(output))
+        }
     }
 
     /// The same in burn's own operations, on any device.
@@ -103,15 +150,48 @@ pub struct Ensemble<S> {
 
 impl<S: Surrogate> Surrogate for Ensemble<S> {
     fn forward(&self, x: Tensor<2>, u: Tensor<2>) -> Tensor<2> {
-        let n = self.members.len() as f64;
-        let sum = self
-            .members
-            .iter()
-            .map(|member| member.forward(x.clone(), u.clone()))
-            .reduce(|sum, y| sum + y)
-            .expect("an ensemble has at least one member");
-        sum / n
+        let each = self.members.iter();
+        mean(each.map(|member| member.forward(x.clone(), u.clone())))
     }
+
+    fn linked(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToParameters) {
+        let each = self.members.iter();
+        let (y, links): (Vec<_>, Vec<_>) = each
+            .map(|member| member.linked(x.clone(), u.clone()))
+            .unzip();
+        let back = move |gradient: Tensor<2>, all: &mut GradientsParams| {
+            let share = share(gradient, links.len());
+            for link in links {
+                link(share.clone(), all);
+            }
+        };
+        (mean(y.into_iter()), Box::new(back))
+    }
+
+    fn linked_to_action(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToAction) {
+        let each = self.members.iter();
+        let (y, links): (Vec<_>, Vec<_>) = each
+            .map(|member| member.linked_to_action(x.clone(), u.clone()))
+            .unzip();
+        let back = move |gradient: Tensor<2>| {
+            let share = share(gradient, links.len());
+            let parts = links.into_iter().map(|link| link(share.clone()));
+            parts.reduce(|sum, part| sum + part).expect(NOT_EMPTY)
+        };
+        (mean(y.into_iter()), Box::new(back))
+    }
+}
+
+const NOT_EMPTY: &str = "an ensemble has at least one member";
+
+fn mean(predictions: impl ExactSizeIterator<Item = Tensor<2>>) -> Tensor<2> {
+    let n = predictions.len();
+    share(predictions.reduce(|sum, y| sum + y).expect(NOT_EMPTY), n)
+}
+
+/// One of `n` equal parts.
+fn share(whole: Tensor<2>, n: usize) -> Tensor<2> {
+    if n == 1 { whole } else { whole / n as f64 }
 }
 
 #[cfg(test)]

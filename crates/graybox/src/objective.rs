@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use burn::prelude::*;
-use graybox_model::{Term, squared_error};
+use graybox_model::{Term, squared_error, squared_error_gradient};
 
 use crate::ConfigError;
 
@@ -30,6 +30,17 @@ pub trait Objective: Send + Sync + std::fmt::Debug {
         sums.unwrap_or_else(|| Tensor::zeros([1], &y.device()))
     }
 
+    /// The gradient of [`total`](Self::total) with respect to `y`, all operands being constants.
+    ///
+    /// # Shapes
+    /// `y`: `[batch, d_y]` → `[batch, d_y]`
+    fn total_gradient(&self, y: Tensor<2>, terms: &[Term]) -> Tensor<2> {
+        let y = Tensor::from_inner(y).require_grad();
+        let mut gradients = self.total(y.clone(), terms).backward();
+        let gradient = y.grad_remove(&mut gradients);
+        gradient.unwrap_or_else(|| y.without_autodiff().zeros_like())
+    }
+
     /// The loss of one row, in `f64`.
     fn value(&self, y: &[f64], target: &[f64]) -> f64;
 
@@ -46,6 +57,14 @@ pub trait Objective: Send + Sync + std::fmt::Debug {
 impl<O: Objective + ?Sized> Objective for Arc<O> {
     fn rows(&self, y: Tensor<2>, target: Tensor<2>) -> Tensor<1> {
         (**self).rows(y, target)
+    }
+
+    fn total(&self, y: Tensor<2>, terms: &[Term]) -> Tensor<1> {
+        (**self).total(y, terms)
+    }
+
+    fn total_gradient(&self, y: Tensor<2>, terms: &[Term]) -> Tensor<2> {
+        (**self).total_gradient(y, terms)
     }
 
     fn value(&self, y: &[f64], target: &[f64]) -> f64 {
@@ -134,6 +153,11 @@ impl Objective for SquaredError {
     fn total(&self, y: Tensor<2>, terms: &[Term]) -> Tensor<1> {
         let weights = self.weights_on(&y.device().without_autodiff());
         squared_error(y, terms, weights)
+    }
+
+    fn total_gradient(&self, y: Tensor<2>, terms: &[Term]) -> Tensor<2> {
+        let weights = self.weights_on(&y.device());
+        squared_error_gradient(y, terms, weights)
     }
 
     fn value(&self, y: &[f64], target: &[f64]) -> f64 {

@@ -2,7 +2,7 @@
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use graybox_model::{Policy, inner_product};
+use graybox_model::{Policy, ToParameters};
 use serde::{Deserialize, Serialize};
 
 use crate::adam::Adam;
@@ -60,7 +60,8 @@ pub(crate) fn adam() -> ModuleOptimizer {
 /// A policy and its optimizer.
 #[derive(Clone)]
 pub struct Student<P> {
-    policy: P,
+    /// Away during a step of the optimizer, so that nobody else holds the weights and they change in place.
+    policy: Option<P>,
     optimizer: ModuleOptimizer,
     /// The optimizer as it was before its first step.
     fresh: ModuleOptimizer,
@@ -80,7 +81,7 @@ impl<P: Policy> Student<P> {
         learning_rate: LearningRate,
     ) -> Self {
         Self {
-            policy: policy.train(),
+            policy: Some(policy.train()),
             fresh: optimizer.clone(),
             optimizer,
             learning_rate,
@@ -90,12 +91,13 @@ impl<P: Policy> Student<P> {
     /// The policy on its autodiff device. Forwards through it must be followed by a `backward`: burn
     /// keeps the graph of one that is not.
     pub fn policy(&self) -> &P {
-        &self.policy
+        let policy = self.policy.as_ref();
+        policy.expect("the policy is put back at the end of every step")
     }
 
     /// A plain snapshot of the policy, for everything that needs no gradient.
     pub fn snapshot(&self) -> P {
-        self.policy.valid()
+        self.policy().valid()
     }
 
     /// The policy's actions, without gradients.
@@ -112,14 +114,22 @@ impl<P: Policy> Student<P> {
     /// # Shapes
     /// `x`: `[batch, d_x]`, `dloss_du`: `[batch, d_u]`, a constant
     pub fn follow(&mut self, x: Tensor<2>, dloss_du: Tensor<2>, progress: f64) {
-        let u = self.policy.forward(x);
-        self.step(inner_product(u, dloss_du), progress);
+        let (_, to_parameters) = self.policy().linked(x);
+        self.back_propagate(to_parameters, dloss_du, progress);
+    }
+
+    /// One optimizer step along a gradient with respect to the actions of a [linked](Policy::linked) forward of
+    /// [`policy`](Self::policy).
+    pub fn back_propagate(&mut self, link: ToParameters, dloss_du: Tensor<2>, progress: f64) {
+        let mut gradients = GradientsParams::new();
+        link(dloss_du, &mut gradients);
+        self.apply(gradients, progress);
     }
 
     /// One optimizer step on a scalar loss that was computed through [`policy`](Self::policy).
     pub fn step(&mut self, loss: Tensor<1>, progress: f64) {
         let mut gradients = loss.backward();
-        let gradients = GradientsParams::from_module(&mut gradients, &self.policy);
+        let gradients = GradientsParams::from_module(&mut gradients, self.policy());
         self.apply(gradients, progress);
     }
 
@@ -130,18 +140,18 @@ impl<P: Policy> Student<P> {
 
     /// One optimizer step with these gradients at a rate of the algorithm's own.
     pub fn apply_at(&mut self, gradients: GradientsParams, rate: f64) {
-        let policy = self.policy.clone();
-        self.policy = self.optimizer.step(rate, policy, gradients);
+        let stepped = |policy| self.optimizer.step(rate, policy, gradients);
+        self.policy = self.policy.take().map(stepped);
     }
 
     /// Sets the policy's weights without an optimizer, whose state stays as it is.
     pub fn set_policy(&mut self, policy: P) {
-        self.policy = policy.train();
+        self.policy = Some(policy.train());
     }
 
     /// Replaces the policy by a better one; the optimizer starts afresh.
     pub fn replace(&mut self, policy: P) {
-        self.policy = policy.train();
+        self.policy = Some(policy.train());
         self.optimizer = self.fresh.clone();
     }
 
@@ -151,13 +161,13 @@ impl<P: Policy> Student<P> {
     }
 
     pub(crate) fn save(&self, name: &str, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
-        snapshot.put_module(&format!("{name}.policy"), &self.policy)?;
+        snapshot.put_module(&format!("{name}.policy"), self.policy())?;
         snapshot.put_optimizer(&format!("{name}.optimizer"), &self.optimizer)
     }
 
     pub(crate) fn load(&mut self, name: &str, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         let policy = format!("{name}.policy");
-        self.policy = snapshot.get_module(&policy, self.policy.clone())?;
+        self.policy = Some(snapshot.get_module(&policy, self.policy().clone())?);
         let optimizer = format!("{name}.optimizer");
         self.optimizer = snapshot.get_optimizer(&optimizer, self.fresh.clone())?;
         Ok(())

@@ -4,7 +4,7 @@
 //! actions stay there may change its weights as it likes.
 
 use burn::prelude::*;
-use graybox_model::squared_excess;
+use graybox_model::{squared_excess, squared_excess_gradient};
 
 /// `max(0, ‖u − u₀‖ − radius)²` of every row, the distance per action and in units of the actions' scale: a
 /// penalty that is zero within the radius around the actions `u₀` of the policy that chose the last calls.
@@ -13,6 +13,14 @@ use graybox_model::squared_excess;
 /// `[n, d_u]`, `[n, d_u]`, `scale`: `[1, d_u]` → `[n]`
 pub fn outside(u: Tensor<2>, u_0: Tensor<2>, scale: &Tensor<2>, radius: f64) -> Tensor<1> {
     squared_excess(u, u_0, scale.clone(), radius)
+}
+
+/// The gradient of the sum of [`outside`] with respect to `u`, all operands being constants.
+///
+/// # Shapes
+/// `[n, d_u]`, `[n, d_u]`, `scale`: `[1, d_u]` → `[n, d_u]`
+pub fn pull(u: Tensor<2>, u_0: Tensor<2>, scale: &Tensor<2>, radius: f64) -> Tensor<2> {
+    squared_excess_gradient(u, u_0, scale.clone(), radius)
 }
 
 #[cfg(test)]
@@ -33,7 +41,12 @@ mod tests {
         assert!((found.as_slice()[2] - expected).abs() < 1e-5);
 
         let mut gradients = rows.sum().backward();
-        let pull = bridge::download(u.grad_remove(&mut gradients).unwrap());
+        let by_graph = bridge::download(u.grad_remove(&mut gradients).unwrap());
+        let u = u.inner();
+        let pull = bridge::download(pull(u.clone(), u.zeros_like(), &scale, 0.1));
+        for (by_graph, pull) in by_graph.as_slice().iter().zip(pull.as_slice()) {
+            assert!((by_graph - pull).abs() < 1e-5);
+        }
         assert_eq!(pull.as_slice()[..4], [0.0; 4]);
         // Along u, and 4/3 as strong in the second action.
         let [first, second] = [pull.as_slice()[4], pull.as_slice()[5]];

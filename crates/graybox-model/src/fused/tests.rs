@@ -1,11 +1,15 @@
 //! The fused network against burn's own operations.
 
+use std::slice::from_ref;
+
 use super::*;
 use crate::{
-    Affine, HeadConfig, MlpConfig, MlpPolicy, MlpPolicyConfig, MlpSurrogate, MlpSurrogateConfig,
-    Policy, Surrogate,
+    AdamStep, Affine, Ensemble, HeadConfig, MlpConfig, MlpPolicy, MlpPolicyConfig, MlpSurrogate,
+    MlpSurrogateConfig, Policy, SoapMeans, SoapStep, Surrogate, Term, squared_error,
+    squared_error_gradient,
 };
 use burn::module::{ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::TensorData;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -160,6 +164,86 @@ fn a_surrogate_equals_its_composed_form_whatever_is_frozen() {
     }
 }
 
+/// The gradients that a link leads to, in the order of the module's parameters.
+fn through(
+    link: ToParameters,
+    gradient: &Tensor<2>,
+    module: &impl Module,
+) -> Vec<Option<Tensor<2>>> {
+    struct Take(GradientsParams, Vec<Option<Tensor<2>>>);
+
+    impl ModuleVisitor for Take {
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            let gradient = self.0.remove::<D>(parameter.id);
+            let n = parameter.val().shape().num_elements();
+            self.1.push(gradient.map(|g| g.reshape([1, n])));
+        }
+    }
+
+    let mut take = Take(GradientsParams::new(), Vec::new());
+    link(gradient.clone(), &mut take.0);
+    module.visit(&mut take);
+    take.1
+}
+
+#[test]
+fn links_lead_to_the_gradients_of_the_graph() {
+    let rng = &mut StdRng::seed_from_u64(10);
+    let n = 37;
+    let gradient_of = |y: &Tensor<2>| {
+        // What `gradients` weighs outputs by.
+        let leaf = y.clone().autodiff().require_grad();
+        gradients(&Vec::<Mlp>::new(), from_ref(&leaf), leaf.clone())
+            .pop()
+            .flatten()
+            .unwrap()
+    };
+    for head in [
+        HeadConfig::scaled(vec![1.0, -2.0], vec![3.0, 0.5]).unwrap(),
+        HeadConfig::bounded(vec![-1.0, 0.0], vec![2.0, 5.0]).unwrap(),
+        HeadConfig::Simplex { n: 2 },
+    ] {
+        let trained = policy(rng, 3, mlp(&[12, 20], Activation::Silu), head).train();
+        let mut half = trained.clone();
+        half.body.layers[1] = half.body.layers[1].clone().no_grad();
+        for policy in [trained, half] {
+            let x = random(rng, [n, 3]);
+            let (u, link) = policy.linked(x.clone());
+            assert!(!u.is_autodiff());
+            let composed = policy.composed(x);
+            assert_close(&u, &composed.clone().inner());
+            let found = through(link, &gradient_of(&u), &policy);
+            assert_same_gradients(&found, &gradients(&policy, &[], composed));
+        }
+    }
+
+    let body = || mlp(&[12, 20], Activation::Tanh);
+    let members = vec![
+        surrogate(rng, [2, 3, 2], body()),
+        surrogate(rng, [2, 3, 2], body()),
+    ];
+    let plain = Ensemble { members };
+    let (x, u) = (random(rng, [n, 2]), random(rng, [n, 3]));
+    let trained = plain.clone().train();
+    let (y, link) = trained.linked(x.clone(), u.clone());
+    assert!(!y.is_autodiff());
+    let gradient = gradient_of(&y);
+    let composed = |plain: &Ensemble<MlpSurrogate>, u: &Tensor<2>| {
+        let each = plain.members.iter();
+        let each = each.map(|member| member.composed(x.clone(), u.clone()));
+        each.reduce(|sum, y| sum + y).unwrap() / 2.0
+    };
+    assert_close(&y, &composed(&plain, &u));
+    let expected = gradients(&trained, &[], composed(&trained, &u));
+    assert_same_gradients(&through(link, &gradient, &trained), &expected);
+
+    let (y, link) = plain.linked_to_action(x.clone(), u.clone());
+    assert_close(&y, &composed(&plain, &u));
+    let leaf = u.autodiff().require_grad();
+    let expected = gradients(&Vec::<Mlp>::new(), from_ref(&leaf), composed(&plain, &leaf));
+    assert_same_gradients(&[Some(link(gradient))], &expected);
+}
+
 #[test]
 fn two_networks_in_one_graph_have_the_gradients_of_the_composed_ones() {
     let rng = &mut StdRng::seed_from_u64(3);
@@ -241,7 +325,7 @@ fn losses(
     surrogate: MlpSurrogate,
     forward: impl Fn(&MlpPolicy, &MlpSurrogate, Tensor<2>) -> Tensor<2>,
 ) -> Vec<f32> {
-    use burn::optim::{AdamConfig, GradientsParams};
+    use burn::optim::AdamConfig;
 
     let x = random(&mut StdRng::seed_from_u64(9), [64, 2]);
     let (target, y) = (x.clone() * 0.5, x.clone() * 0.8);
@@ -291,4 +375,106 @@ fn a_thousand_steps_have_the_losses_of_the_composed_form() {
         let error = (fused - composed).abs();
         assert!(error <= 1e-5, "step {step}: {fused} {composed}");
     }
+}
+
+/// A network, and what SOAP remembers of its layers.
+#[derive(Clone)]
+struct Soaped {
+    net: Mlp,
+    means: Vec<SoapMeans>,
+    moments: Vec<[Tensor<1>; 2]>,
+}
+
+impl Soaped {
+    /// One step on other rows each time, so that Gram matrices soon have full rank: of what they have not seen
+    /// any basis will do, and rounding chooses it. Hand-chained and fused, or by the graph and in burn's own
+    /// operations; the loss before it.
+    fn step(&mut self, time: usize, by_hand: bool) -> f32 {
+        let x = random(&mut StdRng::seed_from_u64(100 + time as u64), [32, 3]);
+        let target = x.clone().narrow(1, 0, 2) * x.clone().narrow(1, 1, 2);
+        let columns = Tensor::<2>::ones([1, 2], &Device::flex());
+        let mut gradients = GradientsParams::new();
+        let loss = if by_hand {
+            let terms = [Term::mean(target)];
+            let (y, link) = linked(&[Input::new(&x, None)], &self.net, None).unwrap();
+            let gradient = squared_error_gradient(y.clone(), &terms, columns.clone());
+            link.into_parameters()(gradient, &mut gradients);
+            squared_error(y, &terms, columns)
+        } else {
+            let residual = self.net.composed(x) - target;
+            let loss = residual.powi_scalar(2).sum() / 32.0;
+            gradients = GradientsParams::from_grads(loss.backward(), &self.net);
+            loss.inner()
+        };
+        let adam = AdamStep {
+            beta_1: 0.95,
+            beta_2: 0.95,
+            epsilon: 1e-8,
+            rate: 1e-3,
+            time,
+        };
+        let soap = SoapStep {
+            adam,
+            beta_gram: 0.95,
+            decay: 0.0,
+            turn: time % 10 == 1,
+        };
+        for (l, layer) in self.net.layers.iter_mut().enumerate() {
+            let gradient = gradients.remove::<2>(layer.weight.id).unwrap();
+            let (w, means) = (layer.weight.val().inner(), self.means[l].clone());
+            let (w, means) = if by_hand {
+                soap.apply(w, gradient, means)
+            } else {
+                soap.composed(w, gradient, means)
+            };
+            self.means[l] = means;
+            layer.weight = Param::from_tensor(Tensor::from_inner(w).require_grad());
+            let bias = layer.bias.take().unwrap();
+            let gradient = gradients.remove::<1>(bias.id).unwrap();
+            let (b, moments) = (bias.val().inner(), self.moments[l].clone());
+            let (b, moments) = if by_hand {
+                adam.apply(b, gradient, Some(moments))
+            } else {
+                adam.composed(b, gradient, moments)
+            };
+            self.moments[l] = moments;
+            layer.bias = Some(Param::from_tensor(Tensor::from_inner(b).require_grad()));
+        }
+        loss.into_scalar::<f32>()
+    }
+}
+
+#[test]
+fn a_thousand_steps_of_soap_have_the_losses_of_the_composed_form() {
+    let rng = &mut StdRng::seed_from_u64(11);
+    let net = mlp(&[8, 8], Activation::Tanh).init(3, 2, rng, &Device::flex());
+    let layers = net.layers.iter();
+    let zeros = |layer: &burn::nn::Linear| {
+        let zeros = layer.bias.as_ref().unwrap().val().zeros_like();
+        [zeros.clone(), zeros]
+    };
+    let mut by_hand = Soaped {
+        means: (layers.clone())
+            .map(|layer| SoapMeans::new(&layer.weight.val()))
+            .collect(),
+        moments: layers.map(zeros).collect(),
+        net: net.train(),
+    };
+    let first = by_hand.step(1, true);
+    for time in 2..=20 {
+        by_hand.step(time, true);
+    }
+    let mut composed = by_hand.clone();
+    let mut worst = (0.0f32, 0);
+    let mut last = first;
+    for time in 21..=1_020 {
+        let losses = [by_hand.step(time, true), composed.step(time, false)];
+        let error = (losses[0] - losses[1]).abs();
+        if error > worst.0 {
+            worst = (error, time);
+        }
+        last = losses[1];
+    }
+    assert!(last < 0.2 * first, "{first} {last}");
+    assert!(worst.0 <= 1e-5, "{worst:?}");
 }

@@ -51,11 +51,8 @@ mod tests {
             let matrix: Vec<f32> = (0..m * n).map(|idx| idx as f32).collect();
             let mut out = vec![0.0; m * n];
             transpose([m, n], &matrix, &mut out);
-            for i in 0..m {
-                for j in 0..n {
-                    assert_eq!(out[j * m + i], matrix[i * n + j]);
-                }
-            }
+            let expected = (0..n).flat_map(|j| (0..m).map(move |i| (i * n + j) as f32));
+            assert_eq!(out, expected.collect::<Vec<f32>>());
         }
     }
 }

@@ -63,10 +63,14 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             weight: rows.answered.clone() / rows.answered.sum().clamp_min(1.0),
             target: rows.y,
         };
-        let y_hat = self.surrogate.forward(rows.x, rows.u);
-        let mut gradients = self.error.total(y_hat, &[mismatch]).backward();
-        let gradients = GradientsParams::from_module(&mut gradients, &self.surrogate);
-        let surrogate = self.surrogate.clone();
+        let (y_hat, to_weights) = self.surrogate.linked(rows.x, rows.u);
+        let mut gradients = GradientsParams::new();
+        to_weights(
+            self.error.total_gradient(y_hat, &[mismatch]),
+            &mut gradients,
+        );
+        // Moved out, so that nobody else holds the weights and they change in place.
+        let surrogate = std::mem::replace(&mut self.surrogate, self.untaught.clone());
         self.surrogate = self.optimizer.step(rate, surrogate, gradients);
     }
 
@@ -161,7 +165,8 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         }
     }
 
-    /// The loss under the anchored surrogate, within the trust region.
+    /// The loss under the anchored surrogate, within the trust region: `∂ℓ/∂y` at the anchored prediction, back
+    /// through the surrogate to the actions, and from there to the policy's weights.
     fn gradient_step(
         &mut self,
         which: usize,
@@ -172,26 +177,26 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
     ) {
         let member = &mut self.population.members[which];
         let x = lesson.x.clone();
-        let u = member.student.policy().forward(x.clone());
-        let mut y_hat = landscape.surrogate.forward(x.clone(), u.clone());
+        let (u, to_policy) = member.student.policy().linked(x.clone());
+        let (mut y_hat, to_action) = (landscape.surrogate).linked_to_action(x.clone(), u.clone());
         let reach = ANCHOR_REACH * radius;
-        let at = u.clone().without_autodiff();
-        if let Some(known) = lesson.known(landscape.surrogate, at, &self.action_scale, reach) {
+        if let Some(known) = lesson.known(landscape.surrogate, u.clone(), &self.action_scale, reach)
+        {
             y_hat = y_hat + known;
         }
-        let n = x.dims()[0];
-        let share = 1.0 / (n as f64 * self.baseline);
+        let n = x.dims()[0] as f64;
         let fit = Term {
-            weight: Tensor::full([n], share, &target.device()),
+            weight: Tensor::full([x.dims()[0]], 1.0 / (n * self.baseline), &target.device()),
             target,
         };
-        let mut loss = self.problem.objective().total(y_hat, &[fit]);
+        let mut dloss_du = to_action(self.problem.objective().total_gradient(y_hat, &[fit]));
         if landscape.trust > 0.0 {
             let u_0 = member.reference.forward(x);
-            let outside = trust_region::outside(u, u_0, &self.action_scale, radius);
-            loss = loss + outside.mean() * landscape.trust;
+            let pull = trust_region::pull(u, u_0, &self.action_scale, radius);
+            dloss_du = dloss_du + pull * (landscape.trust / n);
         }
-        member.student.step(loss, landscape.progress);
+        let student = &mut member.student;
+        student.back_propagate(to_policy, dloss_du, landscape.progress);
     }
 
     /// The same with damped Gauss–Newton steps, wherever they lead.
