@@ -3,7 +3,8 @@
 //! flex has fused kernels and every other device composed operations, so this is also where whole runs of the
 //! two paths are compared. Rounding differs in the seventh digit and training amplifies it; the runs are short
 //! enough to stay close. A graphics device may be one in software; without any driver it is passed over, and
-//! said so.
+//! said so. Mesa 22.3's Vulkan in software crashes on the shaders burn compiles for it; with
+//! `VK_ICD_FILENAMES=/nonexistent` wgpu takes OpenGL instead.
 #![cfg(feature = "flex")]
 
 use burn::tensor::Device;
@@ -67,7 +68,7 @@ fn a_seed_gives_the_same_run_on_every_device() {
             };
             // Before training only the forward differs; afterwards every step's rounding has gone in.
             close(a.true_loss_before, b.true_loss_before, 1e-5);
-            close(a.true_loss_after, b.true_loss_after, 1e-2);
+            close(a.true_loss_after, b.true_loss_after, 1e-3);
         }
     }
 }
