@@ -53,12 +53,10 @@ pub struct AnchoredConfig {
     /// Share of the budget that is spent all over the actions before any policy starts: from these calls the last
     /// policy takes its first actions. 0 for none.
     pub survey: f64,
-    /// Share of the budget over which the targets move from what the first policy brings to what is wanted,
-    /// so that residuals stay small and every context stays in its branch; 0 for the targets as they are.
+    /// Share of the budget over which a policy's targets move from what its first actions bring to what is wanted,
+    /// so that residuals stay small and every context stays in its branch; 0 for the targets as they are, which
+    /// the policy that starts from the survey has in any case: it starts in the branch that is best.
     pub ramp: f64,
-    /// Let every second policy take damped Gauss–Newton steps, outside a trust region: fast where the oracle is
-    /// steep here and flat there, and lost where the surrogate is wrong. Needs a squared error.
-    pub gauss_newton: bool,
     /// When policies are cut, follow the best one's largest branch past its walls with a further policy.
     pub continuation: bool,
     /// Noise on the actions asked.
@@ -103,7 +101,6 @@ impl Default for AnchoredConfig {
             start: 0.5,
             survey: 0.04,
             ramp: 0.2,
-            gauss_newton: false,
             continuation: true,
             exploration: Annealed::default(),
             trust: 3.0,

@@ -21,8 +21,9 @@ pub(super) struct Member<P> {
     /// Share of the budget that was spent when it started.
     pub(super) born: f64,
     pub(super) student: Student<P>,
-    /// The policy that it started as.
-    pub(super) first: P,
+    /// The policy that it started as, from whose outcomes its targets move to what is wanted; none if it started
+    /// where the targets are foretold to be met.
+    pub(super) first: Option<P>,
     /// The policy that chose the last calls, the centre of its trust region.
     pub(super) reference: P,
     /// True losses at its own actions, as they were measured.
@@ -34,10 +35,18 @@ impl<P: Policy> Member<P> {
         Self {
             id,
             born,
-            first: student.snapshot(),
+            first: Some(student.snapshot()),
             reference: student.snapshot(),
             student,
             losses: Vec::new(),
+        }
+    }
+
+    /// A policy that starts where its targets are foretold to be met.
+    pub(super) fn informed(id: u64, born: f64, student: Student<P>) -> Self {
+        Self {
+            first: None,
+            ..Self::new(id, born, student)
         }
     }
 
@@ -57,8 +66,8 @@ impl<P: Policy> Member<P> {
     }
 }
 
-/// A member's number, its beginning and its losses, as they are saved.
-type Known = (u64, f64, Vec<f64>);
+/// A member's number, its beginning, whether its targets move, and its losses, as they are saved.
+type Known = (u64, f64, bool, Vec<f64>);
 
 /// The policies still in the race, the best one first.
 pub(super) struct Population<P> {
@@ -116,14 +125,18 @@ impl<P: Policy> Population<P> {
     }
 
     pub(super) fn save(&self, name: &str, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
-        let known: Vec<(u64, f64, &[f64])> = (self.members.iter())
-            .map(|member| (member.id, member.born, member.losses.as_slice()))
-            .collect();
+        let known = self.members.iter().map(|member| {
+            let moves = member.first.is_some();
+            (member.id, member.born, moves, member.losses.as_slice())
+        });
+        let known: Vec<(u64, f64, bool, &[f64])> = known.collect();
         snapshot.put(name, &(self.cuts, self.born, known))?;
         for member in &self.members {
             let name = format!("{name}.{}", member.id);
             member.student.save(&name, snapshot)?;
-            snapshot.put_module(&format!("{name}.first"), &member.first)?;
+            if let Some(first) = &member.first {
+                snapshot.put_module(&format!("{name}.first"), first)?;
+            }
             snapshot.put_module(&format!("{name}.reference"), &member.reference)?;
         }
         Ok(())
@@ -137,12 +150,17 @@ impl<P: Policy> Population<P> {
     ) -> Result<Self, SnapshotError> {
         let (cuts, born, known): (usize, u64, Vec<Known>) = snapshot.get(name)?;
         let mut members = Vec::with_capacity(known.len());
-        for (id, born, losses) in known {
+        for (id, born, moves, losses) in known {
             let name = format!("{name}.{id}");
             let mut member = Member::new(id, born, new_student(id));
             member.student.load(&name, snapshot)?;
-            let first = format!("{name}.first");
-            member.first = snapshot.get_module(&first, member.first)?.valid();
+            member.first = match member.first {
+                Some(first) if moves => {
+                    let name = format!("{name}.first");
+                    Some(snapshot.get_module(&name, first)?.valid())
+                }
+                _ => None,
+            };
             let reference = format!("{name}.reference");
             member.reference = snapshot.get_module(&reference, member.reference)?.valid();
             member.losses = losses;

@@ -56,20 +56,24 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
 
     /// The student's policy is the first member. The survey has then done its work: what it says of actions far
     /// from any policy's would cost the surrogate more than it is worth.
-    pub(super) fn enlist(&mut self, student: &Student<P>, probe: &mut Probe<'_>) {
+    pub(super) fn enlist(&mut self, first: &Student<P>, probe: &mut Probe<'_>) {
         let population = self.config.population as u64;
         for id in 0..population {
-            let mut member = self.new_student(id);
+            let mut student = self.new_student(id);
             if id == 0 {
-                member.replace(student.snapshot());
+                student.replace(first.snapshot());
             }
-            if id < self.config.constant as u64 {
-                self.settle(id, &mut member, probe);
+            let born = probe.progress();
+            let member = if id < self.config.constant as u64 {
+                self.settle(id, &mut student, probe);
+                Member::new(id, born, student)
             } else if id + 1 == population && !self.replay.answered().is_empty() {
-                self.inform(&mut member, probe);
-            }
-            self.population
-                .add(Member::new(id, probe.progress(), member));
+                self.inform(&mut student, probe);
+                Member::informed(id, born, student)
+            } else {
+                Member::new(id, born, student)
+            };
+            self.population.add(member);
         }
         self.forgotten = self.replay.len() - self.replay.recalled();
         if self.forgotten > 0 {

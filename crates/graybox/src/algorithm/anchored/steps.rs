@@ -8,7 +8,7 @@ use rand::RngExt;
 
 use super::start::FLOOR;
 use super::{Anchored, random_rows};
-use crate::{LearningRate, Objective, Probe, Replayed, anchor, bridge, gauss_newton, trust_region};
+use crate::{LearningRate, Objective, Probe, Replayed, anchor, trust_region};
 
 /// Share of the measured rows, the newest, that policies are anchored at.
 const NEWEST: f64 = 0.3;
@@ -139,7 +139,9 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         }
     }
 
-    /// One step of a policy on the fit: on contexts that cost nothing, and on measured rows with the anchor.
+    /// One step of a policy on the fit, within the trust region: on contexts that cost nothing, and on measured rows
+    /// with the anchor. `∂ℓ/∂y` at the anchored prediction goes back through the surrogate to the actions, and from
+    /// there to the policy's weights.
     pub(super) fn improve(
         &mut self,
         which: usize,
@@ -147,35 +149,17 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         probe: &mut Probe<'_>,
     ) {
         let lesson = self.lesson(probe);
-        let member = &self.population.members[which];
+        let radius = landscape.sigma * self.population.spread(which);
+        let member = &mut self.population.members[which];
         let mut target = lesson.target.clone();
         let ramp = self.config.ramp_at(landscape.spent - member.born);
-        if ramp < 1.0 {
-            let first = member.first.forward(lesson.x.clone());
+        if let Some(first) = &member.first
+            && ramp < 1.0
+        {
+            let first = first.forward(lesson.x.clone());
             let first = landscape.surrogate.forward(lesson.x.clone(), first);
             target = first.clone() + (target - first) * ramp;
         }
-        let radius = landscape.sigma * self.population.spread(which);
-        let objective = self.problem.objective().clone();
-        match objective.least_squares() {
-            Some(weights) if self.config.gauss_newton && member.id % 2 == 1 => {
-                self.newton_step(which, &lesson, target, radius, weights, landscape);
-            }
-            _ => self.gradient_step(which, &lesson, target, radius, landscape),
-        }
-    }
-
-    /// The loss under the anchored surrogate, within the trust region: `∂ℓ/∂y` at the anchored prediction, back
-    /// through the surrogate to the actions, and from there to the policy's weights.
-    fn gradient_step(
-        &mut self,
-        which: usize,
-        lesson: &Lesson,
-        target: Tensor<2>,
-        radius: f64,
-        landscape: &Landscape<'_, S>,
-    ) {
-        let member = &mut self.population.members[which];
         let x = lesson.x.clone();
         let (u, to_policy) = member.student.policy().linked(x.clone());
         let (mut y_hat, to_action) = (landscape.surrogate).linked_to_action(x.clone(), u.clone());
@@ -197,33 +181,6 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         }
         let student = &mut member.student;
         student.back_propagate(to_policy, dloss_du, landscape.progress);
-    }
-
-    /// The same with damped Gauss–Newton steps, wherever they lead.
-    fn newton_step(
-        &mut self,
-        which: usize,
-        lesson: &Lesson,
-        target: Tensor<2>,
-        radius: f64,
-        weights: &[f64],
-        landscape: &Landscape<'_, S>,
-    ) {
-        let student = &mut self.population.members[which].student;
-        let u = student.act(lesson.x.clone());
-        let linear = gauss_newton::linearise(landscape.surrogate, &lesson.x, &u);
-        let reach = ANCHOR_REACH * radius;
-        let mut residual = linear.y - target;
-        if let Some(known) = lesson.known(landscape.surrogate, u, &self.action_scale, reach) {
-            residual = residual + known;
-        }
-        // Losses in units of the baseline, as in the gradient's steps.
-        let weights: Vec<f64> = weights.iter().map(|w| w / self.baseline).collect();
-        let residual = bridge::download(residual);
-        let scale = self.problem.actions().affine();
-        let pull = gauss_newton::pull(&linear.jacobian, &residual, &weights, scale.scale());
-        let pull = bridge::upload(&pull, self.problem.device()) / residual.len() as f64;
-        student.follow(lesson.x.clone(), pull, landscape.progress);
     }
 
     /// The inner steps that the calls so far have paid for.

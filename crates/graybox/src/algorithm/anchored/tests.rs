@@ -252,6 +252,31 @@ fn the_surrogate_never_sees_a_target() {
 }
 
 #[test]
+fn a_policy_that_starts_from_known_calls_aims_at_its_targets_at_once() {
+    let mut known = Answered::new(Dims::new(1, 1, 1));
+    for k in 0..40 {
+        let (x, u) = (f64::from(k % 8) / 4.0 - 1.0, f64::from(k) / 20.0 - 1.0);
+        known.push(&[x], &[u], &parabola(&[x], &[u])).unwrap();
+    }
+    let after_a_round = |ramp: f64, known: &Answered| {
+        let config = AnchoredConfig {
+            population: 1,
+            constant: 0,
+            ramp,
+            ..small()
+        };
+        let mut bench = Bench::new(config, problem(f64::sin));
+        let algorithm: &mut dyn Algorithm<MlpPolicy> = &mut bench.anchored;
+        algorithm.recall(known);
+        bench.round(0);
+        bench.outputs()
+    };
+    assert_eq!(after_a_round(0.2, &known), after_a_round(0.0, &known));
+    let nothing = Answered::new(Dims::new(1, 1, 1));
+    assert_ne!(after_a_round(0.2, &nothing), after_a_round(0.0, &nothing));
+}
+
+#[test]
 fn settings_outside_their_meaning_are_refused_by_name() {
     let refused = |config: AnchoredConfig| config.check().unwrap_err().field;
     let config = AnchoredConfig {
