@@ -106,9 +106,9 @@ impl Joint {
     /// Returns the loss as a tensor: reading it is no part of the step.
     pub(crate) fn step(&mut self) -> Result<Tensor<1>> {
         let networks = self.networks.take().context("a step was interrupted")?;
-        let u = networks.policy.forward(self.x.clone());
-        let y = self.ask(u.clone().without_autodiff())?;
-        let y_hat = networks.surrogate.forward(self.x.clone(), u);
+        let (u, to_policy) = networks.policy.linked(self.x.clone());
+        let y = self.ask(u.clone())?;
+        let (y_hat, to_both) = networks.surrogate.linked_to_both(self.x.clone(), u);
         let fit = Term {
             target: self.target.clone(),
             weight: self.weight.clone(),
@@ -117,9 +117,12 @@ impl Joint {
             target: y,
             weight: self.weight.clone() * LAMBDA,
         };
-        let loss = self.objective.total(y_hat, &[fit, mismatch]);
-        let value = loss.clone().without_autodiff();
-        let gradients = GradientsParams::from_grads(loss.backward(), &networks);
+        let terms = [fit, mismatch];
+        let value = self.objective.total(y_hat.clone(), &terms);
+        let mut gradients = GradientsParams::new();
+        let dloss_dy = self.objective.total_gradient(y_hat, &terms);
+        let dloss_du = to_both(dloss_dy, &mut gradients);
+        to_policy(dloss_du, &mut gradients);
         self.networks = Some(self.optimizer.step(f64::from(RATE), networks, gradients));
         Ok(value)
     }

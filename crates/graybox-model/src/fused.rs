@@ -13,12 +13,13 @@
 //! against.
 
 use burn::module::ParamId;
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 
 use crate::flex::{Graph, Operand, Pullback};
 use crate::kernels::{self, Buffer, Layer, Network, Trace, Wanted};
 use crate::link::sweep_now_and_then;
-use crate::{Activation, Mlp, Scaler, ToAction, ToParameters};
+use crate::{Activation, Mlp, Scaler, ToAction, ToBoth, ToParameters};
 
 /// Columns of the network's input.
 pub(crate) struct Input<'a> {
@@ -90,31 +91,50 @@ impl Link {
     /// To an input.
     pub(crate) fn into_input(self, input: usize) -> ToAction {
         Box::new(move |gradient| {
-            let gradient = Operand::constant(gradient).expect(LIKE_THE_OUTPUT);
-            let mut inputs = self.saved.pull(gradient.as_slice(), &[Role::Input(input)]);
-            let input = inputs.pop().expect("one gradient per operand asked for");
-            input.into_tensor()
+            let mut inputs = self.pull(gradient, &[Role::Input(input)]);
+            inputs.pop().expect(ONE_EACH).into_tensor()
         })
     }
 
     /// To the parameters.
     pub(crate) fn into_parameters(self) -> ToParameters {
         Box::new(move |gradient, all| {
-            let gradient = Operand::constant(gradient).expect(LIKE_THE_OUTPUT);
             let (roles, ids) = &self.trained;
-            let gradients = self.saved.pull(gradient.as_slice(), roles);
-            for ((role, id), gradient) in roles.iter().zip(ids).zip(gradients) {
-                match role {
-                    Role::Bias(_) => all.register::<1>(*id, gradient.into_tensor()),
-                    _ => all.register::<2>(*id, gradient.into_tensor()),
-                }
-            }
-            sweep_now_and_then();
+            let gradients = self.pull(gradient, roles);
+            register(roles, ids, gradients, all);
         })
+    }
+
+    /// To the parameters and to an input, in one pass.
+    pub(crate) fn into_both(self, input: usize) -> ToBoth {
+        Box::new(move |gradient, all| {
+            let (mut roles, ids) = self.trained.clone();
+            roles.push(Role::Input(input));
+            let mut gradients = self.pull(gradient, &roles);
+            let input = gradients.pop().expect(ONE_EACH);
+            register(&roles, &ids, gradients, all);
+            input.into_tensor()
+        })
+    }
+
+    fn pull(&self, gradient: Tensor<2>, roles: &[Role]) -> Vec<Operand> {
+        let gradient = Operand::constant(gradient);
+        let gradient = gradient.expect("an output's gradient is a plain tensor like the output");
+        self.saved.pull(gradient.as_slice(), roles)
     }
 }
 
-const LIKE_THE_OUTPUT: &str = "an output's gradient is a plain tensor like the output";
+fn register(roles: &[Role], ids: &[ParamId], gradients: Vec<Operand>, all: &mut GradientsParams) {
+    for ((role, id), gradient) in roles.iter().zip(ids).zip(gradients) {
+        match role {
+            Role::Bias(_) => all.register::<1>(*id, gradient.into_tensor()),
+            _ => all.register::<2>(*id, gradient.into_tensor()),
+        }
+    }
+    sweep_now_and_then();
+}
+
+const ONE_EACH: &str = "one gradient per operand asked for";
 
 /// A forward pass whose operands are known to fit.
 struct Pass {

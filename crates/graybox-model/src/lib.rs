@@ -49,7 +49,7 @@ pub use adam::AdamStep;
 pub use error::ModelError;
 pub use flat::FlatLayout;
 pub use head::{Head, HeadConfig, Squash};
-pub use link::{ToAction, ToParameters};
+pub use link::{ToAction, ToBoth, ToParameters};
 pub use loss::{
     Term, inner_product, squared_error, squared_error_gradient, squared_excess,
     squared_excess_gradient,

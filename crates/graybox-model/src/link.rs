@@ -23,6 +23,9 @@ pub type ToParameters = Box<dyn FnOnce(Tensor<2>, &mut GradientsParams)>;
 /// `[batch, d_u]`.
 pub type ToAction = Box<dyn FnOnce(Tensor<2>) -> Tensor<2>>;
 
+/// Both at once: registers the gradients of the parameters and gives the one with respect to the action.
+pub type ToBoth = Box<dyn FnOnce(Tensor<2>, &mut GradientsParams) -> Tensor<2>>;
+
 /// Backward passes by hand between two sweeps.
 #[cfg(feature = "flex")]
 const SWEEP: u32 = 16;
@@ -50,6 +53,22 @@ pub(crate) fn parameters_through_graph<M: Module + 'static>(
     let back = move |gradient: Tensor<2>, all: &mut GradientsParams| {
         let gradients = &mut inner_product(output, gradient).backward();
         module.visit(&mut Register { gradients, all });
+    };
+    (value, Box::new(back))
+}
+
+/// The link of an outcome computed on a module's autodiff device to its parameters and to the action, a leaf.
+pub(crate) fn both_through_graph<M: Module + 'static>(
+    module: M,
+    action: Tensor<2>,
+    outcome: Tensor<2>,
+) -> (Tensor<2>, ToBoth) {
+    let value = outcome.clone().without_autodiff();
+    let back = move |gradient: Tensor<2>, all: &mut GradientsParams| {
+        let gradients = &mut inner_product(outcome, gradient).backward();
+        module.visit(&mut Register { gradients, all });
+        let gradient = action.grad_remove(gradients);
+        gradient.unwrap_or_else(|| action.without_autodiff().zeros_like())
     };
     (value, Box::new(back))
 }

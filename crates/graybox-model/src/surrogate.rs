@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "flex")]
 use crate::fused;
-use crate::link::{action_through_graph, parameters_through_graph};
-use crate::{Affine, Mlp, MlpConfig, ModelError, Scaler, ToAction, ToParameters};
+use crate::link::{action_through_graph, both_through_graph, parameters_through_graph};
+use crate::{Affine, Mlp, MlpConfig, ModelError, Scaler, ToAction, ToBoth, ToParameters};
 
 /// A differentiable model `F̃_φ(x, u) ≈ F(x, u)`, in the user's units.
 pub trait Surrogate: Module + ModuleDisplay + 'static {
@@ -21,6 +21,13 @@ pub trait Surrogate: Module + ModuleDisplay + 'static {
     /// where it goes through a graph, burn keeps that until then.
     fn linked(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToParameters) {
         parameters_through_graph(self.clone(), self.forward(x, u))
+    }
+
+    /// The same with a link to parameters and actions at once, where both networks learn from one loss.
+    fn linked_to_both(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToBoth) {
+        let leaf = Tensor::from_inner(u).require_grad();
+        let y = self.forward(x, leaf.clone());
+        both_through_graph(self.clone(), leaf, y)
     }
 
     /// The same with a link to the actions, for a module without gradients.
@@ -97,6 +104,16 @@ impl Surrogate for MlpSurrogate {
     }
 
     #[cfg(feature = "flex")]
+    fn linked_to_both(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToBoth) {
+        if let Some((y, link)) = self.link(&x, &u) {
+            return (y, link.into_both(1));
+        }
+        let leaf = Tensor::from_inner(u).require_grad();
+        let y = self.composed(x, leaf.clone());
+        both_through_graph(self.clone(), leaf, y)
+    }
+
+    #[cfg(feature = "flex")]
     fn linked_to_action(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToAction) {
         if let Some((y, link)) = self.link(&x, &u) {
             return (y, link.into_input(1));
@@ -164,6 +181,19 @@ impl<S: Surrogate> Surrogate for Ensemble<S> {
             for link in links {
                 link(share.clone(), all);
             }
+        };
+        (mean(y.into_iter()), Box::new(back))
+    }
+
+    fn linked_to_both(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToBoth) {
+        let each = self.members.iter();
+        let (y, links): (Vec<_>, Vec<_>) = each
+            .map(|member| member.linked_to_both(x.clone(), u.clone()))
+            .unzip();
+        let back = move |gradient: Tensor<2>, all: &mut GradientsParams| {
+            let share = share(gradient, links.len());
+            let parts = links.into_iter().map(|link| link(share.clone(), all));
+            parts.reduce(|sum, part| sum + part).expect(NOT_EMPTY)
         };
         (mean(y.into_iter()), Box::new(back))
     }

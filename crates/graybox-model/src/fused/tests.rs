@@ -236,12 +236,21 @@ fn links_lead_to_the_gradients_of_the_graph() {
     assert_close(&y, &composed(&plain, &u));
     let expected = gradients(&trained, &[], composed(&trained, &u));
     assert_same_gradients(&through(link, &gradient, &trained), &expected);
+    let (_, to_both) = trained.linked_to_both(x.clone(), u.clone());
+    let (sent, received) = std::sync::mpsc::channel();
+    let link: ToParameters = Box::new(move |gradient, all| {
+        let both = to_both(gradient, all);
+        sent.send(both).unwrap();
+    });
+    assert_same_gradients(&through(link, &gradient, &trained), &expected);
+    let at_action = received.recv().unwrap();
 
     let (y, link) = plain.linked_to_action(x.clone(), u.clone());
     assert_close(&y, &composed(&plain, &u));
     let leaf = u.autodiff().require_grad();
     let expected = gradients(&Vec::<Mlp>::new(), from_ref(&leaf), composed(&plain, &leaf));
     assert_same_gradients(&[Some(link(gradient))], &expected);
+    assert_same_gradients(&[Some(at_action)], &expected);
 }
 
 #[test]

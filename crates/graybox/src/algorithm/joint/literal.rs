@@ -29,16 +29,15 @@ impl<S: Surrogate> Joint<S> {
             weight: measured.weight.clone() * lambda,
         };
 
-        let u = student.policy().forward(batch.x.clone()) + noise;
-        let y_hat = self.surrogate.forward(batch.x.clone(), u);
+        let (u, to_policy) = student.policy().linked(batch.x.clone());
+        let (y_hat, to_both) = self.surrogate.linked_to_both(batch.x.clone(), u + noise);
         let terms = [fit.clone(), mismatch.clone()];
-        let mut gradients = probe.objective().total(y_hat.clone(), &terms).backward();
-        let for_surrogate = GradientsParams::from_module(&mut gradients, &self.surrogate);
-        let for_policy = GradientsParams::from_module(&mut gradients, student.policy());
+        let dloss_dy = probe.objective().total_gradient(y_hat.clone(), &terms);
+        let mut for_surrogate = GradientsParams::new();
+        let dloss_du = to_both(dloss_dy, &mut for_surrogate);
         self.step(for_surrogate, probe.progress());
-        student.apply(for_policy, probe.progress());
+        student.back_propagate(to_policy, dloss_du, probe.progress());
 
-        let y_hat = y_hat.without_autodiff();
         mismatch.weight = measured.weight.clone();
         let value = |term: Term| probe.objective().total(y_hat.clone(), &[term]);
         let [fit, mismatch] = [fit, mismatch].map(value);
