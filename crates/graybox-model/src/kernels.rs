@@ -21,7 +21,7 @@ mod soap;
 mod tile;
 mod transpose;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, WithSimd};
 
 pub(crate) use activation::tanh_in_place;
 pub(crate) use adam::Adam;
@@ -34,7 +34,7 @@ pub(crate) use soap::{Basis, Matrix, Soap};
 pub(crate) fn vectorize<Op: WithSimd>(operation: Op) -> Op::Output {
     #[cfg(target_arch = "x86_64")]
     if let Some(avx2) = pulp::x86::V3::try_new() {
-        return Simd::vectorize(avx2, operation);
+        return pulp::Simd::vectorize(avx2, operation);
     }
     Arch::new().dispatch(operation)
 }
