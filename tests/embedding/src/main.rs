@@ -1,7 +1,8 @@
 //! Policy and surrogate as ordinary burn modules in somebody else's training loop.
 //!
 //! The loop is burn's own: forward, backward, Adam. It fits a surrogate to a known function, then trains a
-//! policy through it, and ends with an error if either has not learned.
+//! policy through it, and ends with an error if either has not learned. With an argument it writes the policy's
+//! weights to that file, for the page of `tests/embedding_wasm`.
 
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::prelude::*;
@@ -80,4 +81,8 @@ fn main() {
         after < before / 100.0 && after < 1e-3,
         "the policy has not learned"
     );
+    if let Some(file) = std::env::args().nth(1) {
+        let written = policy.valid().into_record().save(file);
+        written.expect("the weights can be written");
+    }
 }
