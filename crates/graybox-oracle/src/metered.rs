@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     Answer, AskError, Asking, BudgetError, Dims, Oracle, Outcome, Purpose, Queries, Recall, Record,
-    RecordError, RowError,
+    RecordError, RowError, Rows,
 };
 
 /// How many oracle calls may be made. Never zero.
@@ -151,6 +151,43 @@ impl Metered {
             self.meter.calls += 1;
         }
         Ok(outcomes)
+    }
+
+    /// Asks an oracle that is no black box for `sᵀ ∂y/∂u` of every row, charging one call for each that is answered.
+    /// None, and no charge, if it has no derivative that may be used. The record keeps outcomes alone, so that a run
+    /// that is taken up again asks for these once more.
+    ///
+    /// # Shapes
+    /// `sensitivities`: `[n, d_y]` → `[n, d_u]`
+    ///
+    /// # Errors
+    /// If fewer calls are left than rows are asked; nothing is asked then.
+    pub fn pull_back(
+        &mut self,
+        queries: Queries<'_>,
+        sensitivities: &Rows,
+    ) -> Result<Option<Vec<Outcome>>, BudgetError> {
+        let (asked, left) = (queries.len() as u64, self.left());
+        if asked > left {
+            return Err(BudgetError::Exceeded { asked, left });
+        }
+        let start = Instant::now();
+        let Some(mut pulled) = self.oracle.pull_back(queries, sensitivities) else {
+            return Ok(None);
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        for row in &mut pulled {
+            check(row, self.oracle.dims().u);
+        }
+        let paid = pulled.iter().filter(is_paid).count() as u64;
+        self.count(paid, seconds, Purpose::Train);
+        self.meter.calls += paid;
+        self.meter.failed += paid - pulled.iter().flatten().count() as u64;
+        let free = |row: &Outcome| row.clone().err().filter(RowError::is_free);
+        if let Some(error) = pulled.iter().find_map(free) {
+            self.unanswered = Some(error);
+        }
+        Ok(Some(pulled))
     }
 
     /// Evaluates every row for a score that no algorithm sees. Free of charge, and counted apart in

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Queries, RowError};
+use crate::{Queries, RowError, Rows};
 
 /// What came of one call: the outcome `y` (`d_y` finite values), or the reason there is none.
 pub type Outcome = Result<Vec<f64>, RowError>;
@@ -57,6 +57,15 @@ pub trait Oracle: Send + Sync {
             tell(Answer::new(row, outcome));
         }
     }
+
+    /// `sᵀ ∂y/∂u` of every row for sensitivities `s`, `[n, d_y]`: `d_u` values per row, or the reason there are none.
+    ///
+    /// None where there is no such derivative, as of a black box, or nobody has allowed it to be used. Only methods
+    /// that say so in their description ask for it.
+    fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
+        let _ = (queries, sensitivities);
+        None
+    }
 }
 
 /// One answer of an oracle, with what is known of how it came about.
@@ -96,6 +105,10 @@ impl<O: Oracle + ?Sized> Oracle for Arc<O> {
     fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
         (**self).evaluate_each(queries, tell);
     }
+
+    fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
+        (**self).pull_back(queries, sensitivities)
+    }
 }
 
 impl<O: Oracle + ?Sized> Oracle for Box<O> {
@@ -109,5 +122,9 @@ impl<O: Oracle + ?Sized> Oracle for Box<O> {
 
     fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
         (**self).evaluate_each(queries, tell);
+    }
+
+    fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
+        (**self).pull_back(queries, sensitivities)
     }
 }

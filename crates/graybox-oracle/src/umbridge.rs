@@ -6,19 +6,21 @@
 //! front adds the last two.
 //!
 //! `client` is the oracle, `handshake` what it asks before the first row, `wire` what goes over the connections,
-//! `server` the other side.
+//! `model` and `server` the other side.
 //!
 //! Source: Seelinger et al., UM-Bridge: Uncertainty quantification and modeling bridge, JOSS 8(83), 2023.
 
 mod client;
 mod config;
 mod handshake;
+mod model;
 mod server;
 mod wire;
 
 pub use client::UmBridgeOracle;
 pub use config::{ConnectError, UmBridgeConfig};
-pub use server::{Model, Page, ServeConfig, ServeError, UmBridgeServer};
+pub use model::{Model, Page};
+pub use server::{ServeConfig, ServeError, UmBridgeServer};
 
 /// The outcome in an answer, if the answer decides on the row.
 #[cfg(any(test, feature = "fuzz"))]

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use graybox_oracle::{
-    ConnectError, Dims, FnOracle, Model, Oracle, Outcome, Page, Queries, RowError, Rows,
-    ServeConfig, ServeError, UmBridgeConfig, UmBridgeOracle, UmBridgeServer,
+    Budget, ConnectError, Dims, FnOracle, Metered, Model, Oracle, Outcome, Page, Queries, RowError,
+    Rows, ServeConfig, ServeError, UmBridgeConfig, UmBridgeOracle, UmBridgeServer,
 };
 use serde_json::{Value, json};
 
@@ -83,6 +83,25 @@ fn serve_by_hand(
     says: &dyn Fn(usize) -> Says,
     count: &AtomicUsize,
 ) {
+    serve_stream(stream, |path, _| {
+        let one_less = |left: usize| left.checked_sub(1);
+        let down = unready.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        match path {
+            _ if down.is_ok() => Says::Page("503 Service Unavailable", "<html>"),
+            "GET /Info" => Says::Page(
+                "200 OK",
+                r#"{"protocolVersion": 1.0, "models": ["forward"]}"#,
+            ),
+            "POST /ModelInfo" => Says::Page("200 OK", r#"{"support": {"Evaluate": true}}"#),
+            "POST /InputSizes" => Says::Page("200 OK", r#"{"inputSizes": [1, 1]}"#),
+            "POST /OutputSizes" => Says::Page("200 OK", r#"{"outputSizes": [2]}"#),
+            _ => says(count.fetch_add(1, Ordering::SeqCst)),
+        }
+    });
+}
+
+/// Answers the requests of one connection, each by what is said to its method and path and its body.
+fn serve_stream(stream: TcpStream, says: impl Fn(&str, &str) -> Says) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut writer = stream;
     loop {
@@ -93,9 +112,8 @@ fn serve_by_hand(
                 return;
             }
             if path.is_empty() {
-                line.split(' ')
-                    .nth(1)
-                    .unwrap_or_default()
+                line.trim_end()
+                    .trim_end_matches(" HTTP/1.1")
                     .clone_into(&mut path);
             }
             let lower = line.to_ascii_lowercase();
@@ -110,20 +128,7 @@ fn serve_by_hand(
         if reader.read_exact(&mut body).is_err() {
             return;
         }
-        let one_less = |left: usize| left.checked_sub(1);
-        let down = unready.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
-        let page = match path.as_str() {
-            _ if down.is_ok() => Says::Page("503 Service Unavailable", "<html>"),
-            "/Info" => Says::Page(
-                "200 OK",
-                r#"{"protocolVersion": 1.0, "models": ["forward"]}"#,
-            ),
-            "/ModelInfo" => Says::Page("200 OK", r#"{"support": {"Evaluate": true}}"#),
-            "/InputSizes" => Says::Page("200 OK", r#"{"inputSizes": [1, 1]}"#),
-            "/OutputSizes" => Says::Page("200 OK", r#"{"outputSizes": [2]}"#),
-            _ => says(count.fetch_add(1, Ordering::SeqCst)),
-        };
-        let Says::Page(status, body) = page else {
+        let Says::Page(status, body) = says(&path, &String::from_utf8(body).unwrap()) else {
             return;
         };
         let page = format!(
@@ -158,6 +163,110 @@ fn a_served_oracle_is_as_good_as_a_closure() {
             truth(0.5)
         ]
     );
+}
+
+/// F(x, u) = (u₁ + 2 u₂, x u₁ u₂) in two outputs, with its gradient with respect to u.
+fn smooth() -> Model {
+    Model::new("forward", [1, 2], [1, 1], |input: &[Vec<f64>]| {
+        let (x, u) = (input[0][0], &input[1]);
+        Ok::<_, String>(vec![vec![u[0] + 2.0 * u[1]], vec![x * u[0] * u[1]]])
+    })
+    .with_gradient(|output, input, values, sens| {
+        let (x, u) = (values[0][0], &values[1]);
+        if u[0] > 100.0 {
+            return Err("no adjoint there".to_string());
+        }
+        assert_eq!(input, 1, "nobody asks for the context's");
+        let row = [[1.0, 2.0], [x * u[1], x * u[0]]][output];
+        Ok(row.iter().map(|value| sens[0] * value).collect())
+    })
+}
+
+fn pull_back(oracle: &UmBridgeOracle, u: &[f64], sens: &[f64]) -> Option<Vec<Outcome>> {
+    let u = Rows::from_vec(2, u.to_vec()).unwrap();
+    let x = Rows::from_vec(1, vec![3.0; u.len()]).unwrap();
+    let sens = Rows::from_vec(2, sens.to_vec()).unwrap();
+    oracle.pull_back(Queries::new(&x, &u).unwrap(), &sens)
+}
+
+#[test]
+fn a_model_that_may_be_asked_for_its_gradient_gives_it_row_by_row() {
+    let server = UmBridgeServer::start(vec![smooth()], anywhere()).unwrap();
+    let config = UmBridgeConfig {
+        gradient: true,
+        connections: 2,
+        ..UmBridgeConfig::new([server.url()])
+    };
+    let oracle = UmBridgeOracle::connect(config).unwrap();
+    let u = [5.0, 7.0, 101.0, 0.0, 5.0, 7.0];
+    let pulled = pull_back(&oracle, &u, &[10.0, 1.0, 1.0, 0.0, 0.0, 0.0]).unwrap();
+    let expected = [
+        Ok(vec![10.0 + 21.0, 20.0 + 15.0]),
+        Err(RowError::Failed("no adjoint there".into())),
+        Ok(vec![0.0, 0.0]),
+    ];
+    assert_eq!(pulled, expected);
+}
+
+#[test]
+fn a_gradient_is_refused_where_there_is_none_and_kept_back_where_it_is_not_allowed() {
+    let server = UmBridgeServer::start(vec![forward()], anywhere()).unwrap();
+    let config = UmBridgeConfig {
+        gradient: true,
+        ..UmBridgeConfig::new([server.url()])
+    };
+    let error = UmBridgeOracle::connect(config).err().unwrap().to_string();
+    assert!(error.contains("`forward` offers no gradient"), "{error}");
+
+    let server = UmBridgeServer::start(vec![smooth()], anywhere()).unwrap();
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig::new([server.url()])).unwrap();
+    assert_eq!(pull_back(&oracle, &[5.0, 7.0], &[1.0, 1.0]), None);
+}
+
+#[test]
+fn calls_of_the_gradient_are_charged_and_a_black_box_has_none() {
+    let server = UmBridgeServer::start(vec![smooth()], anywhere()).unwrap();
+    let config = UmBridgeConfig {
+        gradient: true,
+        ..UmBridgeConfig::new([server.url()])
+    };
+    let oracle = UmBridgeOracle::connect(config).unwrap();
+    let (x, u) = (
+        Rows::from_vec(1, vec![3.0; 2]).unwrap(),
+        Rows::from_vec(2, vec![5.0, 7.0, 101.0, 0.0]).unwrap(),
+    );
+    let queries = Queries::new(&x, &u).unwrap();
+    let sens = Rows::from_vec(2, vec![1.0; 4]).unwrap();
+    let mut metered = Metered::new(oracle, Budget::new(3).unwrap());
+    assert!(metered.pull_back(queries, &sens).unwrap().is_some());
+    assert_eq!((metered.calls(), metered.failed()), (2, 1));
+    assert!(metered.pull_back(queries, &sens).is_err());
+
+    let black = FnOracle::new(Dims::new(1, 2, 2), |_, u| [u[0], u[1]]);
+    let mut metered = Metered::new(black, Budget::new(3).unwrap());
+    assert_eq!(metered.pull_back(queries, &sens).unwrap(), None);
+    assert_eq!(metered.calls(), 0);
+}
+
+#[test]
+fn a_server_of_the_older_protocol_is_asked_in_its_own_words() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let says = |path: &str, body: &str| match path {
+                "GET /Info" => r#"{"protocolVersion": 0.9, "support": {"Evaluate": true}}"#,
+                "GET /GetInputSizes" => r#"{"inputSizes": [1, 1]}"#,
+                "GET /GetOutputSizes" => r#"{"outputSizes": [2]}"#,
+                "POST /Evaluate" if body == r#"{"input":[[2.0],[0.5]],"config":{}}"# => GOOD,
+                _ => r#"{"error": {"type": "InvalidInput", "message": "not in 0.9"}}"#,
+            };
+            serve_stream(stream, |path, body| Says::Page("200 OK", says(path, body)));
+        }
+    });
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig::new([url])).unwrap();
+    assert_eq!(oracle.dims(), Dims::new(1, 1, 2));
+    assert_eq!(ask(&oracle, &[0.5]), [truth(0.5)]);
 }
 
 #[test]

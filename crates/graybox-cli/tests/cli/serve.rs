@@ -105,7 +105,7 @@ fn serve_speaks_um_bridge_and_plain_json() {
         "expected [2]",
     );
     refused("/Evaluate", "{", "InvalidInput", "cannot be read");
-    refused("/Gradient", about, "UnsupportedFeature", "evaluated");
+    refused("/Gradient", about, "UnsupportedFeature", "no gradient");
     refused("/predict", "[[1]]", "InvalidInput", "row 0 has 1 numbers");
     refused("/nothing", "", "NotFound", "POST /predict");
 

@@ -12,8 +12,8 @@ use ureq::config::Config as HttpConfig;
 
 use super::config::{ConnectError, UmBridgeConfig};
 use super::handshake::{self, Handshake, Shape};
-use super::wire::{Verdict, read_evaluate, write_evaluate};
-use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, RowError};
+use super::wire::{Verdict, Wrt, read_evaluate, read_gradient, write_evaluate, write_gradient};
+use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, RowError, Rows};
 
 /// A model behind one or more UM-Bridge servers.
 ///
@@ -49,6 +49,15 @@ pub struct UmBridgeOracle {
 struct Site {
     url: String,
     evaluate: String,
+    gradient: String,
+}
+
+/// What is asked of every row.
+#[derive(Clone, Copy)]
+enum Ask<'a> {
+    Outcome,
+    /// These sensitivities of the outcome as sensitivities of the action.
+    PullBack(&'a Rows),
 }
 
 /// How long a row that finds out whether a server is up again is alone with it.
@@ -134,6 +143,7 @@ impl UmBridgeOracle {
             .map(|url| Site {
                 url: url.to_owned(),
                 evaluate: format!("{url}/Evaluate"),
+                gradient: format!("{url}/Gradient"),
             })
             .collect();
 
@@ -144,6 +154,12 @@ impl UmBridgeOracle {
             limit: config.max_answer,
         });
         let shape = handshake::shape(&handshakes.collect::<Vec<_>>(), &config)?;
+        if config.gradient && !shape.gradient {
+            return Err(ConnectError::NoGradient {
+                url: sites[0].url.clone(),
+                model: config.model,
+            });
+        }
         let dims = handshake::dims(&config, &shape)?;
         let state = State {
             health: vec![Health::default(); sites.len()],
@@ -181,7 +197,13 @@ impl UmBridgeOracle {
     }
 
     /// One connection's part of the work: takes rows until all are answered.
-    fn work(&self, connection: usize, queries: Queries<'_>, answers: &Sender<Answer>) {
+    fn work(
+        &self,
+        connection: usize,
+        queries: Queries<'_>,
+        ask: Ask<'_>,
+        answers: &Sender<Answer>,
+    ) {
         let home = connection % self.sites.len();
         let mut body = Vec::new();
         let mut state = self.lock();
@@ -200,8 +222,14 @@ impl UmBridgeOracle {
                 continue;
             };
             drop(state);
-            body.clear();
-            let sent = self.send(connection, site, queries, task.row, &mut body);
+            let blocks = self.blocks(queries, task.row);
+            let sent = match ask {
+                Ask::Outcome => self.send_evaluate(connection, site, &blocks, &mut body),
+                Ask::PullBack(sensitivities) => {
+                    let sens = sensitivities.row(task.row);
+                    self.send_gradients(connection, site, &blocks, sens, &mut body)
+                }
+            };
             let seconds = now.elapsed().as_secs_f64();
             state = self.lock();
             if let Some(outcome) = self.judge(&mut state, site, task, sent) {
@@ -321,14 +349,8 @@ impl UmBridgeOracle {
         self.changed.notify_all();
     }
 
-    fn send(
-        &self,
-        connection: usize,
-        site: usize,
-        queries: Queries<'_>,
-        row: usize,
-        body: &mut Vec<u8>,
-    ) -> Sent {
+    /// A row as the model takes it.
+    fn blocks(&self, queries: Queries<'_>, row: usize) -> Vec<Vec<f64>> {
         let (x, u) = (queries.x().row(row), queries.u().row(row));
         let (first, second) = if self.config.action_first {
             (u, x)
@@ -336,31 +358,106 @@ impl UmBridgeOracle {
             (x, u)
         };
         let flat = [first, second].concat();
-        let mut rest = &flat[..];
-        let blocks: Vec<&[f64]> = (self.shape.input_sizes.iter())
-            .map(|size| {
-                let (block, after) = rest.split_at(*size);
-                rest = after;
-                block
-            })
-            .collect();
-        let name = self.shape.named.then_some(self.config.model.as_str());
-        write_evaluate(body, name, &blocks, &self.config.config);
+        let mut start = 0;
+        let block = |size: &usize| {
+            start += size;
+            flat[start - size..start].to_vec()
+        };
+        self.shape.input_sizes.iter().map(block).collect()
+    }
 
+    fn send_evaluate(
+        &self,
+        connection: usize,
+        site: usize,
+        blocks: &[Vec<f64>],
+        body: &mut Vec<u8>,
+    ) -> Sent {
+        body.clear();
+        write_evaluate(body, self.name(), blocks, &self.config.config);
+        let url = &self.sites[site].evaluate;
+        let read = |status, answer: &[u8]| read_evaluate(status, answer, &self.shape.output_sizes);
+        self.post(connection, url, body, read)
+    }
+
+    /// A request for each pair of an output that has sensitivities and an input that is part of the action.
+    fn send_gradients(
+        &self,
+        connection: usize,
+        site: usize,
+        blocks: &[Vec<f64>],
+        sens: &[f64],
+        body: &mut Vec<u8>,
+    ) -> Sent {
+        let first = if self.config.action_first {
+            0
+        } else {
+            self.dims.x
+        };
+        let mut pulled = vec![0.0; self.dims.u];
+        let mut rest = sens;
+        for (output, size) in self.shape.output_sizes.iter().enumerate() {
+            let (sens, after) = rest.split_at(*size);
+            rest = after;
+            if sens.iter().all(|value| *value == 0.0) {
+                continue;
+            }
+            let mut start = 0;
+            for (input, block) in blocks.iter().enumerate() {
+                let columns = start..start + block.len();
+                start = columns.end;
+                let action = |column: usize| {
+                    let dim = column.checked_sub(first)?;
+                    (dim < self.dims.u).then_some(dim)
+                };
+                if !columns.clone().any(|column| action(column).is_some()) {
+                    continue;
+                }
+                body.clear();
+                let wrt = Wrt { output, input };
+                write_gradient(body, self.name(), wrt, blocks, sens, &self.config.config);
+                let url = &self.sites[site].gradient;
+                let read = |status, answer: &[u8]| read_gradient(status, answer, block.len());
+                match self.post(connection, url, body, read) {
+                    Sent::Done(Ok(gradient)) => {
+                        for (column, value) in columns.zip(gradient) {
+                            if let Some(dim) = action(column) {
+                                pulled[dim] += value;
+                            }
+                        }
+                    }
+                    other => return other,
+                }
+            }
+        }
+        Sent::Done(Ok(pulled))
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.shape.named.then_some(self.config.model.as_str())
+    }
+
+    fn post(
+        &self,
+        connection: usize,
+        url: &str,
+        body: &[u8],
+        read: impl FnOnce(u16, &[u8]) -> Verdict,
+    ) -> Sent {
         let mut request = self.agents[connection]
-            .post(&self.sites[site].evaluate)
+            .post(url)
             .header("Content-Type", "application/json");
         if let Some(token) = &self.token {
             request = request.header("Authorization", token);
         }
-        let read = request.send(&body[..]).and_then(|mut response| {
+        let answer = request.send(body).and_then(|mut response| {
             let status = response.status().as_u16();
             let limited = response.body_mut().with_config();
             let body = limited.limit(self.config.max_answer).read_to_vec()?;
             Ok((status, body))
         });
-        match read {
-            Ok((status, body)) => match read_evaluate(status, &body, &self.shape.output_sizes) {
+        match answer {
+            Ok((status, answer)) => match read(status, &answer) {
                 Verdict::Outcome(outcome) => Sent::Done(outcome),
                 Verdict::Silent(error) => Sent::Silent(error),
                 Verdict::NotNow(reason) => Sent::NotNow(reason),
@@ -368,6 +465,44 @@ impl UmBridgeOracle {
             },
             Err(error) => sort(&error),
         }
+    }
+
+    /// Asks for something of every row.
+    fn ask(&self, queries: Queries<'_>, ask: Ask<'_>, tell: &mut dyn FnMut(Answer)) {
+        let mut tasks = VecDeque::with_capacity(queries.len());
+        for (row, (x, u)) in queries.iter().enumerate() {
+            let sens = match ask {
+                Ask::Outcome => &[][..],
+                Ask::PullBack(sensitivities) => sensitivities.row(row),
+            };
+            if x.iter().chain(u).chain(sens).all(|value| value.is_finite()) {
+                tasks.push_back(Task {
+                    row,
+                    deaths: 0,
+                    avoid: None,
+                });
+            } else {
+                // JSON has no word for it, so there is no way to ask.
+                tell(Answer::new(row, Err(RowError::Invalid)));
+            }
+        }
+        let connections = self.agents.len().min(tasks.len());
+        {
+            let mut state = self.lock();
+            state.left = tasks.len();
+            state.queue = tasks;
+            // What was given up may have been mended since.
+            state.health.fill(Health::default());
+        }
+        let (answers, told) = channel();
+        thread::scope(|scope| {
+            for connection in 0..connections {
+                let answers = answers.clone();
+                scope.spawn(move || self.work(connection, queries, ask, &answers));
+            }
+            drop(answers);
+            told.iter().for_each(&mut *tell);
+        });
     }
 }
 
@@ -414,47 +549,27 @@ impl Oracle for UmBridgeOracle {
     }
 
     fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; queries.len()];
-        self.evaluate_each(queries, &mut |answer| {
-            outcomes[answer.row] = Some(answer.outcome);
-        });
-        let answered = "each row is told of";
-        outcomes
-            .into_iter()
-            .map(|outcome| outcome.expect(answered))
-            .collect()
+        in_order(queries.len(), |tell| self.evaluate_each(queries, tell))
     }
 
     fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
-        let mut tasks = VecDeque::with_capacity(queries.len());
-        for (row, (x, u)) in queries.iter().enumerate() {
-            if x.iter().chain(u).all(|value| value.is_finite()) {
-                tasks.push_back(Task {
-                    row,
-                    deaths: 0,
-                    avoid: None,
-                });
-            } else {
-                // JSON has no word for it, so there is no way to ask.
-                tell(Answer::new(row, Err(RowError::Invalid)));
-            }
-        }
-        let connections = self.agents.len().min(tasks.len());
-        {
-            let mut state = self.lock();
-            state.left = tasks.len();
-            state.queue = tasks;
-            // What was given up may have been mended since.
-            state.health.fill(Health::default());
-        }
-        let (answers, told) = channel();
-        thread::scope(|scope| {
-            for connection in 0..connections {
-                let answers = answers.clone();
-                scope.spawn(move || self.work(connection, queries, &answers));
-            }
-            drop(answers);
-            told.iter().for_each(&mut *tell);
-        });
+        self.ask(queries, Ask::Outcome, tell);
     }
+
+    fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
+        let ask = Ask::PullBack(sensitivities);
+        let pulled = || in_order(queries.len(), |tell| self.ask(queries, ask, tell));
+        self.config.gradient.then(pulled)
+    }
+}
+
+/// The outcomes of `n` rows that are told of in any order.
+fn in_order(n: usize, ask: impl FnOnce(&mut dyn FnMut(Answer))) -> Vec<Outcome> {
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; n];
+    ask(&mut |answer| outcomes[answer.row] = Some(answer.outcome));
+    let answered = "each row is told of";
+    outcomes
+        .into_iter()
+        .map(|outcome| outcome.expect(answered))
+        .collect()
 }

@@ -35,6 +35,9 @@ pub struct UmBridgeConfig {
     pub action_first: bool,
     /// The model's own settings, sent with every row.
     pub config: Map<String, Value>,
+    /// Let the model be asked for its own gradient: it is no black box then, and only methods that say so ask for
+    /// it. The model must offer one.
+    pub gradient: bool,
     /// The longest a row may take, in seconds, once it is sent.
     #[serde(with = "seconds")]
     pub time_limit: Duration,
@@ -103,6 +106,7 @@ impl Default for UmBridgeConfig {
             d_x: None,
             action_first: false,
             config: Map::new(),
+            gradient: false,
             time_limit: Duration::from_mins(1),
             patience: Duration::from_mins(1),
             retries: 2,
@@ -157,6 +161,16 @@ pub enum ConnectError {
         model: String,
         /// The models it has.
         known: String,
+    },
+    /// The model has no gradient to ask for.
+    #[error(
+        "{url}: the model `{model}` offers no gradient (ModelInfo): leave out `gradient`, and train it as a black box"
+    )]
+    NoGradient {
+        /// The server.
+        url: String,
+        /// The model asked for.
+        model: String,
     },
     /// The model's sizes do not fit.
     #[error("{url}: {reason}")]

@@ -18,6 +18,8 @@ pub(super) struct Shape {
     pub(super) named: bool,
     pub(super) input_sizes: Vec<usize>,
     pub(super) output_sizes: Vec<usize>,
+    /// Whether the model gives its gradient.
+    pub(super) gradient: bool,
 }
 
 /// The shape of the model at the first server that answers. Servers that are there but not ready are asked again
@@ -98,6 +100,7 @@ impl Handshake<'_> {
                 named: false,
                 input_sizes: self.sizes(&self.get("GetInputSizes")?, "inputSizes")?,
                 output_sizes: self.sizes(&self.get("GetOutputSizes")?, "outputSizes")?,
+                gradient: info["support"]["Gradient"] == true,
             });
         }
         if !is(1.0) {
@@ -112,7 +115,8 @@ impl Handshake<'_> {
             return Err(self.no_model(config, &known));
         }
         let name = json!({"name": config.model});
-        if self.post("ModelInfo", &name)?["support"]["Evaluate"] != true {
+        let support = self.post("ModelInfo", &name)?["support"].take();
+        if support["Evaluate"] != true {
             return Err(self.no_model(config, &format!("{known}, but this one cannot")));
         }
         let asked = json!({"name": config.model, "config": config.config});
@@ -120,6 +124,7 @@ impl Handshake<'_> {
             named: true,
             input_sizes: self.sizes(&self.post("InputSizes", &asked)?, "inputSizes")?,
             output_sizes: self.sizes(&self.post("OutputSizes", &asked)?, "outputSizes")?,
+            gradient: support["Gradient"] == true,
         })
     }
 

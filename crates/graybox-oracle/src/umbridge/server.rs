@@ -1,6 +1,5 @@
-//! Functions as UM-Bridge models.
+//! Serving models to UM-Bridge clients.
 
-use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,115 +13,13 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-use crate::metered::{check, not_finite};
-use crate::{Oracle, Queries, RowError, Rows};
-
-/// A function under a name: lists of numbers in, lists of numbers out.
-#[derive(Clone)]
-pub struct Model {
-    name: String,
-    input_sizes: Vec<usize>,
-    output_sizes: Vec<usize>,
-    evaluate: Arc<Evaluate>,
-}
-
-type Evaluate = dyn Fn(&[Vec<f64>]) -> Result<Vec<Vec<f64>>, String> + Send + Sync;
-
-impl Model {
-    /// A closure from lists of the input sizes to lists of the output sizes.
-    pub fn new<E: Display>(
-        name: impl Into<String>,
-        input_sizes: impl Into<Vec<usize>>,
-        output_sizes: impl Into<Vec<usize>>,
-        evaluate: impl Fn(&[Vec<f64>]) -> Result<Vec<Vec<f64>>, E> + Send + Sync + 'static,
-    ) -> Self {
-        let evaluate =
-            move |input: &[Vec<f64>]| evaluate(input).map_err(|reason| reason.to_string());
-        Self {
-            name: name.into(),
-            input_sizes: input_sizes.into(),
-            output_sizes: output_sizes.into(),
-            evaluate: Arc::new(evaluate),
-        }
-    }
-
-    /// A closure from `d_in` numbers to `d_out`, such as a trained policy from a context to an action.
-    pub fn from_fn<E: Display>(
-        name: impl Into<String>,
-        d_in: usize,
-        d_out: usize,
-        evaluate: impl Fn(&[f64]) -> Result<Vec<f64>, E> + Send + Sync + 'static,
-    ) -> Self {
-        Self::new(name, [d_in], [d_out], move |input| {
-            evaluate(&input[0]).map(|output| vec![output])
-        })
-    }
-
-    /// An oracle: the context and the action are its two inputs, the outcome its one output.
-    pub fn from_oracle(name: impl Into<String>, oracle: impl Oracle + 'static) -> Self {
-        let dims = oracle.dims();
-        Self::new(name, [dims.x, dims.u], [dims.y], move |input| {
-            let one = |values: &[f64]| {
-                let mut rows = Rows::with_capacity(values.len(), 1);
-                rows.push(values)
-                    .expect("a row as wide as the matrix made for it");
-                rows
-            };
-            let (x, u) = (one(&input[0]), one(&input[1]));
-            let queries = Queries::new(&x, &u).expect("one context and one action");
-            let missing = RowError::Malformed("the oracle gave no answer".into());
-            let mut outcome = oracle.evaluate(queries).pop().unwrap_or(Err(missing));
-            check(&mut outcome, dims.y);
-            outcome.map(|y| vec![y]).map_err(|error| match error {
-                RowError::Failed(reason) => reason,
-                error => error.to_string(),
-            })
-        })
-    }
-}
-
-/// A page of JSON beside the protocol's own: an address, and what is answered there.
-#[derive(Clone)]
-pub struct Page {
-    path: String,
-    method: Method,
-    answer: Arc<Respond>,
-}
-
-type Respond = dyn Fn(&[u8]) -> Result<Value, String> + Send + Sync;
-
-impl Page {
-    /// Answers GET at this path, which begins with a slash and is none of the protocol's.
-    pub fn get(
-        path: impl Into<String>,
-        answer: impl Fn() -> Value + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            path: path.into(),
-            method: Method::GET,
-            answer: Arc::new(move |_| Ok(answer())),
-        }
-    }
-
-    /// Answers POST at this path from the body of the request. A reason instead of an answer is told as the
-    /// protocol tells it, as `InvalidInput`.
-    pub fn post<E: Display>(
-        path: impl Into<String>,
-        answer: impl Fn(&[u8]) -> Result<Value, E> + Send + Sync + 'static,
-    ) -> Self {
-        let answer = move |body: &[u8]| answer(body).map_err(|reason| reason.to_string());
-        Self {
-            path: path.into(),
-            method: Method::POST,
-            answer: Arc::new(answer),
-        }
-    }
-}
+use super::model::{Model, Page};
+use super::wire::Wrt;
 
 /// Where models are served, and how many calls at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -310,9 +207,9 @@ fn serve(
         .route("/InputSizes", post(input_sizes))
         .route("/OutputSizes", post(output_sizes))
         .route("/Evaluate", post(evaluate))
-        .route("/Gradient", post(unsupported))
-        .route("/ApplyJacobian", post(unsupported))
-        .route("/ApplyHessian", post(unsupported))
+        .route("/Gradient", post(gradient))
+        .route("/ApplyJacobian", post(not_offered))
+        .route("/ApplyHessian", post(not_offered))
         .fallback(page)
         .layer(DefaultBodyLimit::max(max_request))
         .with_state(served);
@@ -342,6 +239,18 @@ impl Served {
         })
     }
 
+    /// Calls a model on a thread where it may take its time, when it is its turn.
+    async fn call<T: Send + 'static>(
+        &self,
+        name: &str,
+        call: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let _turn = self.turn().await;
+        let called = tokio::task::spawn_blocking(call).await;
+        let output = called.map_err(|_| invalid_output(format!("the model `{name}` panicked")))?;
+        output.map_err(invalid_output)
+    }
+
     /// Waits until one more call may run; it may until this is dropped.
     async fn turn(&self) -> SemaphorePermit<'_> {
         let turn = self.free.acquire().await;
@@ -355,6 +264,12 @@ struct Request {
     name: String,
     #[serde(default)]
     input: Vec<Vec<f64>>,
+    #[serde(default, rename = "outWrt")]
+    out_wrt: usize,
+    #[serde(default, rename = "inWrt")]
+    in_wrt: usize,
+    #[serde(default)]
+    sens: Vec<f64>,
 }
 
 impl Request {
@@ -387,6 +302,14 @@ fn invalid_output(message: String) -> Refusal {
     }
 }
 
+fn unsupported(message: &str) -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        kind: "UnsupportedFeature",
+        message: message.into(),
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let body = json!({"error": {"type": self.kind, "message": self.message}});
@@ -411,12 +334,14 @@ async fn info(State(served): State<Arc<Served>>) -> Json {
 }
 
 async fn model_info(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
-    served.model(&Request::read(&body)?.name)?;
-    let mut support = Map::new();
-    for feature in ["Evaluate", "Gradient", "ApplyJacobian", "ApplyHessian"] {
-        support.insert(feature.into(), (feature == "Evaluate").into());
-    }
-    Ok(Json(json!({"support": support})))
+    let request = Request::read(&body)?;
+    let model = served.model(&request.name)?;
+    Ok(Json(json!({"support": {
+        "Evaluate": true,
+        "Gradient": model.gradient.is_some(),
+        "ApplyJacobian": false,
+        "ApplyHessian": false,
+    }})))
 }
 
 async fn input_sizes(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
@@ -432,15 +357,30 @@ async fn output_sizes(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
 }
 
 async fn evaluate(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
-    let Request { name, input } = Request::read(&body)?;
+    let Request { name, input, .. } = Request::read(&body)?;
     let model = served.model(&name)?.clone();
-    check_input(&model, &input)?;
-    let _turn = served.turn().await;
-    let evaluate = Arc::clone(&model.evaluate);
-    let called = tokio::task::spawn_blocking(move || evaluate(&input)).await;
-    let output = called.map_err(|_| invalid_output(format!("the model `{name}` panicked")))?;
-    let output = output.map_err(invalid_output)?;
-    check_output(&model, &output)?;
+    model.check_input(&input).map_err(invalid_input)?;
+    let output = served.call(&name, move || model.call(&input)).await?;
+    Ok(Json(json!({"output": output})))
+}
+
+async fn gradient(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
+    let request = Request::read(&body)?;
+    let model = served.model(&request.name)?.clone();
+    if model.gradient.is_none() {
+        return Err(unsupported("this model has no gradient"));
+    }
+    let wrt = Wrt {
+        output: request.out_wrt,
+        input: request.in_wrt,
+    };
+    let Request {
+        name, input, sens, ..
+    } = request;
+    model.check_input(&input).map_err(invalid_input)?;
+    model.check_sens(wrt, &sens).map_err(invalid_input)?;
+    let pull = move || model.call_gradient(wrt, &input, &sens);
+    let output = served.call(&name, pull).await?;
     Ok(Json(json!({"output": output})))
 }
 
@@ -466,36 +406,7 @@ async fn page(State(served): State<Arc<Served>>, method: Method, uri: Uri, body:
     answered.map(Json).map_err(invalid_input)
 }
 
-async fn unsupported(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
+async fn not_offered(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
     served.model(&Request::read(&body)?.name)?;
-    Err(Refusal {
-        status: StatusCode::BAD_REQUEST,
-        kind: "UnsupportedFeature",
-        message: "this model can be evaluated and nothing else".into(),
-    })
-}
-
-fn check_input(model: &Model, input: &[Vec<f64>]) -> Result<(), Refusal> {
-    let sizes: Vec<usize> = input.iter().map(Vec::len).collect();
-    if sizes != model.input_sizes {
-        return Err(invalid_input(format!(
-            "the input has sizes {sizes:?}, expected {:?}",
-            model.input_sizes
-        )));
-    }
-    Ok(())
-}
-
-fn check_output(model: &Model, output: &[Vec<f64>]) -> Result<(), Refusal> {
-    let sizes: Vec<usize> = output.iter().map(Vec::len).collect();
-    if sizes != model.output_sizes {
-        return Err(invalid_output(format!(
-            "the model returned sizes {sizes:?}, expected {:?}",
-            model.output_sizes
-        )));
-    }
-    match output.iter().find_map(|block| not_finite(block)) {
-        Some(reason) => Err(invalid_output(reason)),
-        None => Ok(()),
-    }
+    Err(unsupported("models here give outcomes and gradients alone"))
 }

@@ -16,7 +16,7 @@ use crate::{Outcome, RowError};
 pub(super) fn write_evaluate(
     body: &mut Vec<u8>,
     name: Option<&str>,
-    blocks: &[&[f64]],
+    blocks: &[impl serde::Serialize],
     config: &Map<String, Value>,
 ) {
     body.push(b'{');
@@ -29,6 +29,34 @@ pub(super) fn write_evaluate(
     write_value(body, blocks);
     body.extend_from_slice(b",\"config\":");
     write_value(body, config);
+    body.push(b'}');
+}
+
+/// Which derivative is asked for: that of an output with respect to an input, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wrt {
+    pub(super) output: usize,
+    pub(super) input: usize,
+}
+
+/// Appends a request for `sensᵀ ∂output/∂input` of one row.
+pub(super) fn write_gradient(
+    body: &mut Vec<u8>,
+    name: Option<&str>,
+    wrt: Wrt,
+    blocks: &[impl serde::Serialize],
+    sens: &[f64],
+    config: &Map<String, Value>,
+) {
+    write_evaluate(body, name, blocks, config);
+    let closing = body.pop();
+    debug_assert_eq!(closing, Some(b'}'), "a request is an object");
+    body.extend_from_slice(b",\"outWrt\":");
+    write_value(body, &wrt.output);
+    body.extend_from_slice(b",\"inWrt\":");
+    write_value(body, &wrt.input);
+    body.extend_from_slice(b",\"sens\":");
+    write_value(body, sens);
     body.push(b'}');
 }
 
@@ -64,6 +92,19 @@ pub(super) fn not_now(status: u16) -> bool {
 
 /// Reads the answer to `Evaluate`. `output_sizes` are those of the model.
 pub(super) fn read_evaluate(status: u16, body: &[u8], output_sizes: &[usize]) -> Verdict {
+    read(status, body, |output| read_output(output, output_sizes))
+}
+
+/// Reads the answer to `Gradient`, which is one list as long as the input.
+pub(super) fn read_gradient(status: u16, body: &[u8], input_size: usize) -> Verdict {
+    read(status, body, |output| {
+        let mut gradient = Vec::with_capacity(input_size);
+        read_block(output, input_size, &mut gradient)?;
+        finite(gradient)
+    })
+}
+
+fn read(status: u16, body: &[u8], read_output: impl FnOnce(&RawValue) -> Outcome) -> Verdict {
     match status {
         _ if not_now(status) => return Verdict::NotNow(format!("HTTP status {status}")),
         300..=399 | 401 | 403 | 404 | 405 | 407 => {
@@ -91,7 +132,7 @@ pub(super) fn read_evaluate(status: u16, body: &[u8], output_sizes: &[usize]) ->
         return read_error(error);
     }
     match answer.output {
-        Some(output) => Verdict::Outcome(read_output(output, output_sizes)),
+        Some(output) => Verdict::Outcome(read_output(output)),
         None => malformed("it has neither `output` nor `error`".into()),
     }
 }
@@ -123,13 +164,8 @@ fn read_error(error: &RawValue) -> Verdict {
 
 /// The blocks of an output, one after the other.
 fn read_output(output: &RawValue, sizes: &[usize]) -> Outcome {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        RowError::Malformed(format!(
-            "`output` is not a list of lists of numbers: {error}"
-        ))
-    };
-    let blocks =
-        read_capped::<&RawValue>(output, sizes.len()).map_err(|error| unreadable(&error))?;
+    let blocks = read_capped::<&RawValue>(output, sizes.len());
+    let blocks = blocks.map_err(|error| unreadable("a list of lists", &error))?;
     if blocks.found != sizes.len() {
         let reason = format!(
             "`output` has {} lists, expected {}",
@@ -140,15 +176,30 @@ fn read_output(output: &RawValue, sizes: &[usize]) -> Outcome {
     }
     let mut y = Vec::with_capacity(sizes.iter().sum());
     for (block, &size) in blocks.kept.into_iter().zip(sizes) {
-        let block = read_capped::<Number>(block, size).map_err(|error| unreadable(&error))?;
-        if block.found != size {
-            return Err(RowError::Malformed(wrong_width(block.found, size)));
-        }
-        y.extend(block.kept.into_iter().map(|number| number.0));
+        read_block(block, size, &mut y)?;
     }
-    match not_finite(&y) {
+    finite(y)
+}
+
+fn unreadable(expected: &str, error: &dyn std::fmt::Display) -> RowError {
+    RowError::Malformed(format!("`output` is not {expected} of numbers: {error}"))
+}
+
+/// Appends a list of numbers.
+fn read_block(block: &RawValue, size: usize, values: &mut Vec<f64>) -> Result<(), RowError> {
+    let block = read_capped::<Number>(block, size);
+    let block = block.map_err(|error| unreadable("a list", &error))?;
+    if block.found != size {
+        return Err(RowError::Malformed(wrong_width(block.found, size)));
+    }
+    values.extend(block.kept.into_iter().map(|number| number.0));
+    Ok(())
+}
+
+fn finite(values: Vec<f64>) -> Outcome {
+    match not_finite(&values) {
         Some(reason) => Err(RowError::Malformed(reason)),
-        None => Ok(y),
+        None => Ok(values),
     }
 }
 
@@ -171,7 +222,7 @@ mod tests {
         write_evaluate(
             &mut body,
             Some("forward"),
-            &[&[0.1, -2e-9], &[3.0]],
+            &[vec![0.1, -2e-9], vec![3.0]],
             &config,
         );
         assert_eq!(
@@ -179,11 +230,44 @@ mod tests {
             r#"{"name":"forward","input":[[0.1,-2e-9],[3.0]],"config":{"fidelity":2}}"#
         );
         let mut body = Vec::new();
-        write_evaluate(&mut body, None, &[&[]], &Map::new());
+        write_evaluate(&mut body, None, &[[0.0; 0]], &Map::new());
         assert_eq!(
             String::from_utf8(body).unwrap(),
             r#"{"input":[[]],"config":{}}"#
         );
+    }
+
+    #[test]
+    fn a_gradient_is_asked_for_by_the_numbers_of_output_and_input() {
+        let mut body = Vec::new();
+        let wrt = Wrt {
+            output: 0,
+            input: 1,
+        };
+        write_gradient(
+            &mut body,
+            Some("f"),
+            wrt,
+            &[[2.0], [3.0]],
+            &[0.5],
+            &Map::new(),
+        );
+        assert_eq!(
+            String::from_utf8(body).unwrap(),
+            r#"{"name":"f","input":[[2.0],[3.0]],"config":{},"outWrt":0,"inWrt":1,"sens":[0.5]}"#
+        );
+        let read = |body: &str| read_gradient(200, body.as_bytes(), 2);
+        let gradient = Verdict::Outcome(Ok(vec![1.0, -2.0]));
+        assert_eq!(read(r#"{"output": [1, -2.0]}"#), gradient);
+        for body in [
+            r#"{"output":[1]}"#,
+            r#"{"output":[[1,2]]}"#,
+            r#"{"output":[1,NaN]}"#,
+        ] {
+            let verdict = read(body);
+            let malformed = matches!(verdict, Verdict::Outcome(Err(RowError::Malformed(_))));
+            assert!(malformed, "{body}: {verdict:?}");
+        }
     }
 
     #[test]
@@ -236,10 +320,7 @@ mod tests {
             ("{}", "neither `output` nor `error`"),
             (r#"{"output":[[1,2]]}"#, "1 lists, expected 2"),
             (r#"{"output":[[1,2,3],[4]]}"#, "oracle returned 3 values"),
-            (
-                r#"{"output":[["1",2],[3]]}"#,
-                "not a list of lists of numbers",
-            ),
+            (r#"{"output":[["1",2],[3]]}"#, "not a list of numbers"),
             (r#"{"output":3}"#, "not a list of lists of numbers"),
             ("hello", "is no answer"),
         ] {
