@@ -14,6 +14,7 @@ use crate::{
     Batch, ConfigError, Probe, Problem, RoundReport, SnapshotError, StepError, Student, TrainError,
 };
 
+mod adjoint;
 mod anchored;
 mod baseline;
 mod difference_step;
@@ -30,6 +31,7 @@ mod spsa;
 mod two_stage;
 mod weight_reinforce;
 
+pub use adjoint::Adjoint;
 pub use anchored::{Anchored, AnchoredConfig, OptimizerKind};
 pub use discrete_reinforce::DiscreteReinforce;
 pub use finite_difference::{Auto, FiniteDifference, FiniteDifferenceConfig, Scheme, Step};

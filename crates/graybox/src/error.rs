@@ -157,6 +157,12 @@ pub enum StepError {
         /// The action.
         value: f64,
     },
+    /// The method needs the oracle's own gradient.
+    #[error(
+        "the oracle gives no gradient: it is a black box, or nobody has allowed it to be asked (`gradient` in the \
+         settings of a UM-Bridge oracle); choose a method for black boxes"
+    )]
+    NoGradient,
     /// A saved state that does not fit this algorithm.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

@@ -109,6 +109,25 @@ impl Probe<'_> {
         Ok(outcomes)
     }
 
+    /// Asks an oracle that is no black box what sensitivities of its outcomes become as sensitivities of the actions,
+    /// `sᵀ ∂F/∂u`, one charged call per row.
+    ///
+    /// # Shapes
+    /// `sensitivities`: `[n, d_y]` → `[n, d_u]`
+    ///
+    /// # Errors
+    /// If the oracle gives no gradient, the budget does not cover the rows, or their numbers differ.
+    pub fn pull_back_rows(
+        &mut self,
+        x: &Rows,
+        u: &Rows,
+        sensitivities: &Rows,
+    ) -> Result<Vec<Outcome>, StepError> {
+        let queries = Queries::new(x, u)?;
+        let pulled = self.metered.pull_back(queries, sensitivities)?;
+        pulled.ok_or(StepError::NoGradient)
+    }
+
     /// Brings the policy's actions to the host.
     ///
     /// # Errors
