@@ -126,6 +126,29 @@ impl Scaler {
     }
 }
 
+/// How much smaller than the others a column becomes that is to be looked past: beyond the last digit of an `f32`,
+/// and far from where squares of gradients underflow.
+const UNSEEN: f64 = 1e9;
+
+impl Scaler {
+    /// The same, but for columns that come out as good as zero whatever goes in.
+    ///
+    /// # Panics
+    /// If there is no such column.
+    #[must_use]
+    pub fn blind_to(self, columns: &[usize]) -> Self {
+        let mut factor = vec![1.0; self.scale.dims()[1]];
+        for &column in columns {
+            factor[column] = UNSEEN;
+        }
+        let factor = row_constant(&factor, &self.scale.device()).val();
+        Self {
+            scale: self.scale.map(|scale| scale * factor),
+            ..self
+        }
+    }
+}
+
 fn row_constant(values: &[f64], device: &Device) -> Param<Tensor<2>> {
     let data: Vec<f32> = values.iter().map(|v| *v as f32).collect();
     let shape = [1, data.len()];
@@ -163,6 +186,20 @@ mod tests {
         z.to_data()
             .assert_eq(&TensorData::from([[1.0f32, -1.0], [-1.0, 2.0]]), true);
         scaler.inverse(z).to_data().assert_eq(&v.to_data(), true);
+    }
+
+    #[test]
+    fn what_it_is_blind_to_comes_out_as_nothing() {
+        let device = Device::flex().autodiff();
+        let scaler = Affine::new(vec![1.0; 2], vec![2.0; 2])
+            .unwrap()
+            .init(&device)
+            .train()
+            .blind_to(&[1]);
+        let v = Tensor::<2>::from_data([[5.0, 5.0]], &device);
+        let z: Vec<f32> = scaler.forward(v).into_data().try_to_vec().unwrap();
+        assert!((z[0] - 2.0).abs() < 1e-6 && z[1].abs() < 1e-8, "{z:?}");
+        assert!(!scaler.scale.val().is_require_grad());
     }
 
     #[test]

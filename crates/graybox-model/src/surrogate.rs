@@ -36,6 +36,14 @@ pub trait Surrogate: Module + ModuleDisplay + 'static {
         let y = self.forward(x, leaf.clone());
         action_through_graph(leaf, y)
     }
+
+    /// The same surrogate, looking past these columns of the context: outcomes are known not to depend on them.
+    /// One that cannot look past them stays as it is.
+    #[must_use]
+    fn blind_to(self, columns: &[usize]) -> Self {
+        let _ = columns;
+        self
+    }
 }
 
 /// What an [`MlpSurrogate`] is made of.
@@ -121,6 +129,13 @@ impl Surrogate for MlpSurrogate {
         let leaf = Tensor::from_inner(u).require_grad();
         let y = self.composed(x, leaf.clone());
         action_through_graph(leaf, y)
+    }
+
+    fn blind_to(self, columns: &[usize]) -> Self {
+        Self {
+            context: self.context.blind_to(columns),
+            ..self
+        }
     }
 }
 
@@ -210,6 +225,13 @@ impl<S: Surrogate> Surrogate for Ensemble<S> {
         };
         (mean(y.into_iter()), Box::new(back))
     }
+
+    fn blind_to(self, columns: &[usize]) -> Self {
+        let members = self.members.into_iter();
+        Self {
+            members: members.map(|member| member.blind_to(columns)).collect(),
+        }
+    }
 }
 
 const NOT_EMPTY: &str = "an ensemble has at least one member";
@@ -236,6 +258,23 @@ mod tests {
             action: Affine::new(vec![0.0], vec![100.0]).unwrap(),
             outcome: Affine::new(vec![5.0, 0.0], vec![1.0, 1e3]).unwrap(),
         }
+    }
+
+    #[test]
+    fn what_a_surrogate_is_blind_to_changes_nothing() {
+        let device = Device::flex();
+        let one = config().init(&mut StdRng::seed_from_u64(3), &device);
+        let both = Ensemble {
+            members: vec![one.clone(), one],
+        };
+        let blind = both.blind_to(&[0]);
+        let y = |x: [f32; 2]| {
+            let x = Tensor::<2>::from_data([x], &device);
+            let y = blind.forward(x, Tensor::from_data([[50.0]], &device));
+            y.into_data()
+        };
+        y([0.1, 0.2]).assert_eq(&y([-3.0, 0.2]), true);
+        assert_ne!(y([0.1, 0.2]), y([0.1, 0.3]));
     }
 
     #[test]

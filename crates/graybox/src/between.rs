@@ -14,7 +14,7 @@ use crate::Dataset;
 /// With this many rows or more they are dense enough themselves.
 const MANY: usize = 500;
 /// What an affine function may leave of the targets, which are often printed to a few digits.
-const LEFT: f64 = 1e-6;
+pub(crate) const LEFT: f64 = 1e-6;
 
 /// Whether each of the targets is an affine function of the context, as far as few rows can tell. None is if there
 /// are many rows, or no more than an affine function has coefficients.
@@ -41,14 +41,14 @@ pub(crate) fn affine_targets(data: &Dataset) -> Vec<bool> {
 }
 
 /// A column less its mean.
-fn centred(rows: &Rows, dim: usize) -> Vec<f64> {
+pub(crate) fn centred(rows: &Rows, dim: usize) -> Vec<f64> {
     let mean = rows.iter().map(|row| row[dim]).sum::<f64>() / rows.len() as f64;
     rows.iter().map(|row| row[dim] - mean).collect()
 }
 
 /// What is left of a column without its parts along an orthonormal basis. Taken away twice, since the first time
 /// leaves rounding errors of the size of the column.
-fn without(mut column: Vec<f64>, basis: &[Vec<f64>]) -> Vec<f64> {
+pub(crate) fn without(mut column: Vec<f64>, basis: &[Vec<f64>]) -> Vec<f64> {
     for direction in basis.iter().chain(basis) {
         let along: f64 = column.iter().zip(direction).map(|(a, b)| a * b).sum();
         for (value, direction) in column.iter_mut().zip(direction) {
@@ -58,7 +58,7 @@ fn without(mut column: Vec<f64>, basis: &[Vec<f64>]) -> Vec<f64> {
     column
 }
 
-fn norm(column: &[f64]) -> f64 {
+pub(crate) fn norm(column: &[f64]) -> f64 {
     column.iter().map(|value| value * value).sum::<f64>().sqrt()
 }
 

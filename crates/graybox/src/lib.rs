@@ -15,6 +15,7 @@ mod dataset;
 mod diagnose;
 mod error;
 mod exploration;
+pub mod feasibility;
 pub mod gauss_newton;
 pub mod guide;
 mod objective;
@@ -33,6 +34,7 @@ pub mod testing;
 mod train_config;
 mod trainer;
 pub mod trust_region;
+mod wishes;
 
 pub use adam::Adam;
 pub use algorithm::{Algorithm, AlgorithmConfig, Facts};

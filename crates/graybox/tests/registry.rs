@@ -486,6 +486,7 @@ const ZERO_HAS_A_MEANING: [(&str, &[&str]); 9] = [
             "constant",
             "decay",
             "exploration.last",
+            "feasibility",
             "guard",
             "ramp",
             "start",

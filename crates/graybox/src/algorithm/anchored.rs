@@ -6,7 +6,8 @@
 //! Requires      F̃ able to represent F around the policy's actions; actions on the scale they are said to have
 //! Oracle rows   n per round; a share of the budget is spent on a survey first, another kept back to compare the last
 //!               candidates
-//! Failed rows   teach the surrogate nothing and count as a poor loss where policies are compared
+//! Failed rows   teach the surrogate nothing and count as a poor loss where policies are compared; with `feasibility`
+//!               policies learn from them where not to go
 //! Source        L* = ‖Y − F̃(x, u)‖² + λ ‖F̃(x, u) − F(x, u)‖² with the fit seen by the policy alone and the mismatch by
 //!               the surrogate alone. Value from the oracle, slope from a model: Wright et al., Nature 601 (2022);
 //!               the distal teacher: Jordan & Rumelhart, Cognitive Science 16 (1992); trust regions: Conn, Gould &
@@ -17,10 +18,11 @@
 //! Training with the true gradient makes one call, takes one step and throws the call away. Here every call is
 //! kept, and the number of steps is not tied to the number of calls. What keeps the policy from exploiting the
 //! surrogate's errors are the [anchor](crate::anchor), the [trust region](crate::trust_region) and
-//! [exploration](crate::Antithetic). What keeps it from ending where no gradient leads on are several policies that
-//! start in different ways, halved by their true losses. When the calls are spent, the surrogate is fitted once
-//! more to all of them and the policy to the surrogate, and the calls kept back decide by true losses whether that
-//! was an improvement. Every part can be switched off: see [`AnchoredConfig`].
+//! [exploration](crate::Antithetic), and that the surrogate is not shown the target where that is a part of the
+//! context. What keeps it from ending where no gradient leads on are several policies that start in different ways,
+//! halved by their true losses. When the calls are spent, the surrogate is fitted once more to all of them and the
+//! policy to the surrogate, and the calls kept back decide by true losses whether that was an improvement. Every
+//! part can be switched off: see [`AnchoredConfig`].
 
 use burn::optim::ModuleOptimizer;
 use burn::prelude::*;
@@ -30,12 +32,14 @@ use rand::RngExt;
 
 use super::{Algorithm, Facts, PolicyFactory, TrainedSurrogate};
 use crate::exploration::Antithetic;
+use crate::feasibility::Feasibility;
 use crate::snapshot::Snapshot;
 use crate::{
     Batch, LearningRate, Measured, Objective, Probe, Problem, Replay, RoundReport, SnapshotError,
     SquaredError, StepError, Student, bridge, seed,
 };
 
+mod blind;
 mod closing;
 mod config;
 mod continuation;
@@ -73,6 +77,8 @@ pub struct Anchored<P, S> {
     /// `[1, d_u]`
     action_scale: Tensor<2>,
     replay: Replay,
+    /// Where the oracle answers; nothing before the first call that fails.
+    feasibility: Option<Feasibility>,
     /// Rows of the survey, from the moment on that nothing more is learned from them.
     forgotten: usize,
     noise: Antithetic,
@@ -118,6 +124,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             baseline: loss_of_the_mean(problem),
             action_scale: bridge::upload(&scale, problem.device()),
             replay: Replay::new(dims.x, dims.u, dims.y),
+            feasibility: None,
             forgotten: 0,
             noise: Antithetic::new(problem.seed(), rows.len(), dims.u),
             population: Population::new(),
@@ -177,9 +184,18 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             asked.push(&probe.perturb(u, noise.row(row_idx), sigma))?;
         }
         let measured = probe.measure(batch, asked)?;
-        self.replay.push(batch, &measured);
+        self.keep(batch, &measured);
         self.observe(batch, &measured, &own, probe);
         Ok(RoundReport::new(measured.loss))
+    }
+
+    /// Keeps what a round brought back. The first failure starts the search for where calls fail.
+    fn keep(&mut self, batch: &Batch, measured: &Measured) {
+        self.replay.push(batch, measured);
+        let failed = measured.answered < batch.len();
+        if failed && self.config.feasibility > 0.0 && self.feasibility.is_none() {
+            self.feasibility = Some(Feasibility::new(&self.problem));
+        }
     }
 
     /// Credits each policy with the losses of its rows, carried over from where they were measured to the
@@ -239,7 +255,7 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError> {
         if self.replay.len() == self.replay.recalled() {
-            self.begin(student, probe);
+            self.begin(student, batch.len(), probe)?;
         }
         if self.population.members.is_empty() {
             // Calls from before the run are a survey as well.
@@ -295,6 +311,9 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
                 &self.before,
             ),
         )?;
+        if let Some(feasibility) = &self.feasibility {
+            feasibility.save("anchored.feasibility", snapshot)?;
+        }
         self.population.save("anchored.population", snapshot)?;
         self.replay.save("anchored.replay", snapshot)
     }
@@ -311,6 +330,7 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
         ) = snapshot.get("anchored")?;
         let fresh = self.config.optimizer.with_decay(self.decay);
         self.optimizer = snapshot.get_optimizer("anchored.optimizer", fresh)?;
+        self.feasibility = Feasibility::load("anchored.feasibility", snapshot, &self.problem)?;
         let name = "anchored.population";
         self.population = Population::load(name, snapshot, |id| self.new_student(id))?;
         let device = self.problem.device();

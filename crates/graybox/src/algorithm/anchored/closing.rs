@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::steps::Landscape;
 use super::{Anchored, random_rows};
+use crate::feasibility::Feasibility;
 use crate::{LearningRate, Objective, Probe, RoundReport, StepError, Student};
 
 /// Most calls kept back.
@@ -99,6 +100,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             self.fit_surrogate(batch, rate.at(share(step)), probe);
         }
         let surrogate = self.surrogate.valid();
+        let log_odds = self.feasibility.as_ref().map(Feasibility::log_odds);
         let best = &mut self.population.members[0];
         let rate = LearningRate {
             floor: 0.0,
@@ -112,6 +114,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             }
             let landscape = Landscape {
                 surrogate: &surrogate,
+                log_odds: log_odds.as_ref(),
                 sigma: self.config.exploration.at(1.0),
                 trust: 0.0,
                 progress: share(step),

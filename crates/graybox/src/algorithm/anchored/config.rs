@@ -63,11 +63,18 @@ pub struct AnchoredConfig {
     pub exploration: Annealed,
     /// Weight of the penalty on leaving the trust region, 0 for none.
     pub trust: f64,
+    /// Weight of the penalty on actions whose calls often fail, learned from the first failure on; 0, the default,
+    /// for none. A policy ends within the edge where the best action lies beyond it; where the best lies just
+    /// inside, it may be kept off it.
+    pub feasibility: f64,
     /// Share of a policy's batch that are rows already measured; 0 trains on the surrogate alone.
     pub anchored: f64,
     /// Policies learn between the training rows as well, where those are few (below 500) and the targets an affine
     /// function of the context, as when they are a part of it.
     pub between: bool,
+    /// Targets that are a part of the context are hidden from the surrogate, if a few calls show that the oracle
+    /// does not read them: it would foretell that what is wanted will happen.
+    pub blind: bool,
     /// Rows of a policy's batch.
     pub policy_batch: usize,
     /// Rows of the surrogate's batch.
@@ -104,8 +111,10 @@ impl Default for AnchoredConfig {
             continuation: true,
             exploration: Annealed::default(),
             trust: 3.0,
+            feasibility: 0.0,
             anchored: 0.5,
             between: true,
+            blind: true,
             policy_batch: 32,
             surrogate_batch: 64,
             optimizer: OptimizerKind::Soap,
@@ -133,6 +142,7 @@ impl AnchoredConfig {
         share("anchored.ramp", self.ramp)?;
         self.exploration.check("anchored.exploration")?;
         not_negative("anchored.trust", self.trust)?;
+        not_negative("anchored.feasibility", self.feasibility)?;
         share("anchored.anchored", self.anchored)?;
         at_least_one("anchored.policy_batch", self.policy_batch)?;
         at_least_one("anchored.surrogate_batch", self.surrogate_batch)?;

@@ -26,14 +26,33 @@ pub(super) const FLOOR: f64 = 0.1;
 
 impl<P: Policy, S: Surrogate> Anchored<P, S> {
     /// What can be done only when the budget is known, before the first call.
-    pub(super) fn begin(&mut self, student: &Student<P>, probe: &mut Probe<'_>) {
+    pub(super) fn begin(
+        &mut self,
+        student: &Student<P>,
+        next: usize,
+        probe: &mut Probe<'_>,
+    ) -> Result<(), StepError> {
         self.learning_rate = LearningRate {
             floor: FLOOR,
             ..student.learning_rate()
         };
         self.decay = self.config.decay(self.problem.dims(), probe.budget());
         self.optimizer = self.config.optimizer.with_decay(self.decay);
+        if self.config.blind {
+            self.look_past_wishes(next, probe)?;
+        }
         self.recollect(probe);
+        Ok(())
+    }
+
+    /// Actions all over what they may be, `[n, d_u]`.
+    pub(super) fn anywhere(&self, n: usize, probe: &mut Probe<'_>) -> Result<Tensor<2>, StepError> {
+        let d_u = self.problem.dims().u;
+        let draw = StandardNormal.sample_iter(probe.rng());
+        let z: Vec<f64> = draw.take(n * d_u).collect();
+        let z = probe.upload(&Rows::from_vec(d_u, z)?);
+        let head = self.problem.actions().init(self.problem.device());
+        Ok(head.forward(z))
     }
 
     /// Calls all over the actions, from which the surrogate alone learns.
@@ -42,13 +61,9 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         batch: &Batch,
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError> {
-        let d_u = self.problem.dims().u;
-        let draw = StandardNormal.sample_iter(probe.rng());
-        let z: Vec<f64> = draw.take(batch.len() * d_u).collect();
-        let z = probe.upload(&Rows::from_vec(d_u, z)?);
-        let head = self.problem.actions().init(self.problem.device());
-        let measured = probe.ask(batch, head.forward(z))?;
-        self.replay.push(batch, &measured);
+        let u = self.anywhere(batch.len(), probe)?;
+        let measured = probe.ask(batch, u)?;
+        self.keep(batch, &measured);
         self.steps_due += self.config.steps_per_call(probe.budget()) * batch.len() as f64;
         self.learn(probe);
         Ok(RoundReport::new(measured.loss))

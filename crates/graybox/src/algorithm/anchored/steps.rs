@@ -2,12 +2,13 @@
 
 use burn::optim::GradientsParams;
 use burn::prelude::*;
-use graybox_model::{Policy, Surrogate, Term};
+use graybox_model::{MlpSurrogate, Policy, Surrogate, Term};
 use graybox_oracle::Rows;
 use rand::RngExt;
 
 use super::start::FLOOR;
 use super::{Anchored, random_rows};
+use crate::feasibility::{self, Feasibility};
 use crate::{LearningRate, Objective, Probe, Replayed, anchor, trust_region};
 
 /// Share of the measured rows, the newest, that policies are anchored at.
@@ -18,6 +19,8 @@ const ANCHOR_REACH: f64 = 2.0;
 /// What a policy step is taken on, apart from the policy.
 pub(super) struct Landscape<'a, S> {
     pub(super) surrogate: &'a S,
+    /// Of an answer; none before a call has failed.
+    pub(super) log_odds: Option<&'a MlpSurrogate>,
     /// Standard deviation of the exploration.
     pub(super) sigma: f64,
     /// Weight of the trust region.
@@ -72,6 +75,16 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         // Moved out, so that nobody else holds the weights and they change in place.
         let surrogate = std::mem::replace(&mut self.surrogate, self.untaught.clone());
         self.surrogate = self.optimizer.step(rate, surrogate, gradients);
+    }
+
+    /// One step of the odds of an answer, on calls of any age, once one has failed.
+    fn fit_feasibility(&mut self, rate: f64, probe: &mut Probe<'_>) {
+        let Some(feasibility) = &mut self.feasibility else {
+            return;
+        };
+        let index = random_rows(probe, self.config.surrogate_batch, self.replay.len());
+        let rows = self.replay.select(probe.upload_index(&index));
+        feasibility.fit(&rows, rate);
     }
 
     /// Fits the surrogate to calls from before the run, as long as if it had made them itself.
@@ -175,9 +188,13 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         };
         let mut dloss_du = to_action(self.problem.objective().total_gradient(y_hat, &[fit]));
         if landscape.trust > 0.0 {
-            let u_0 = member.reference.forward(x);
-            let pull = trust_region::pull(u, u_0, &self.action_scale, radius);
+            let u_0 = member.reference.forward(x.clone());
+            let pull = trust_region::pull(u.clone(), u_0, &self.action_scale, radius);
             dloss_du = dloss_du + pull * (landscape.trust / n);
+        }
+        if let Some(log_odds) = landscape.log_odds {
+            let pull = feasibility::pull(log_odds, x, u);
+            dloss_du = dloss_du + pull * (self.config.feasibility / n);
         }
         let student = &mut member.student;
         student.back_propagate(to_policy, dloss_du, landscape.progress);
@@ -193,9 +210,12 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         while self.steps_due >= 1.0 {
             self.steps_due -= 1.0;
             self.fit_surrogate(self.config.surrogate_batch, rate.at(progress), probe);
+            self.fit_feasibility(rate.at(progress), probe);
             let surrogate = self.surrogate.valid();
+            let log_odds = self.feasibility.as_ref().map(Feasibility::log_odds);
             let landscape = Landscape {
                 surrogate: &surrogate,
+                log_odds: log_odds.as_ref(),
                 sigma: self.config.exploration.at(progress),
                 trust: self.config.trust,
                 progress,

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use graybox_model::{HeadConfig, MlpConfig, MlpPolicy};
-use graybox_oracle::{Dims, FnOracle};
+use graybox_oracle::{Dims, FnOracle, RowError};
 
 use super::*;
 use crate::testing::Harness;
@@ -103,6 +103,61 @@ fn a_survey_takes_policies_out_of_a_dead_zone() {
     assert!(with < 0.02 && without > 5.0 * with, "{without} {with}");
 }
 
+/// The parabola, for actions up to `edge` alone.
+fn edged(edge: f64) -> impl graybox_oracle::Oracle + 'static {
+    FnOracle::new(Dims::new(1, 1, 1), move |x: &[f64], u: &[f64]| {
+        if u[0] > edge {
+            return Err(RowError::Invalid);
+        }
+        Ok(parabola(x, u))
+    })
+}
+
+#[test]
+fn policies_come_back_to_where_calls_are_answered_and_stay_at_the_edge() {
+    // In half of the contexts the target lies beyond the edge.
+    let edge = -0.2;
+    let run_with = |feasibility: f64| {
+        let config = AnchoredConfig {
+            feasibility,
+            ..thorough()
+        };
+        let mut trainer = trainer(config, 400, 1, edged(edge));
+        run(&mut trainer);
+        let failed_until = |calls| {
+            let lines = &trainer.history().lines;
+            let line = lines.iter().rfind(|line| line.calls <= calls);
+            line.map_or(0, |line| line.failed)
+        };
+        (failed_until(400) - failed_until(300), actions(&trainer))
+    };
+    let beyond = |actions: &Vec<f64>| actions.iter().filter(|u| **u > edge).count();
+    let (failed_without, without) = run_with(0.0);
+    let (failed, with) = run_with(1.0);
+    let x = (0..40).map(|k| f64::from(k) / 20.0 - 1.0);
+    let best = x.map(|x| ((x.sin() - x * x) / 2.0).min(edge));
+    let off = with.iter().zip(best).map(|(u, best)| (u - best).abs());
+    let (off, beyond) = (off.fold(0.0, f64::max), [&without, &with].map(beyond));
+    let seen =
+        format!("of the last 100 calls {failed_without} and {failed} failed; {beyond:?}, {off}");
+    assert!(failed_without > 50 && failed < 25, "{seen}");
+    assert!(beyond[0] > 20 && beyond[1] == 0 && off < 0.1, "{seen}");
+}
+
+#[test]
+fn where_no_call_fails_feasibility_changes_no_bit() {
+    let with = |feasibility: f64| {
+        let config = AnchoredConfig {
+            feasibility,
+            ..small()
+        };
+        let mut trainer = trainer(config, 60, 1, counting(&Arc::default(), u64::MAX));
+        run(&mut trainer);
+        actions(&trainer)
+    };
+    assert_eq!(with(0.0), with(1.0));
+}
+
 /// Counts its calls; those from `bad` on come out wrong.
 fn counting(asked: &Arc<AtomicU64>, bad: u64) -> impl graybox_oracle::Oracle + 'static {
     let asked = Arc::clone(asked);
@@ -193,7 +248,10 @@ impl Bench {
     }
 
     fn round(&mut self, number: usize) {
-        let oracle = FnOracle::new(Dims::new(1, 1, 1), parabola);
+        self.ask(number, FnOracle::new(Dims::new(1, 1, 1), parabola));
+    }
+
+    fn ask(&mut self, number: usize, oracle: impl graybox_oracle::Oracle + 'static) {
         let mut harness = Harness::new(self.problem.clone(), oracle, number as u64);
         let rows = (0..16).map(|k| (16 * number + k) % 40).collect();
         let batch = self.problem.data().batch(rows);
@@ -230,6 +288,30 @@ fn going_on_from_a_snapshot_changes_no_bit() {
     second.anchored.load(&snapshot).unwrap();
     assert_eq!(second.outputs()[1], first.outputs()[1]);
     (2..4).for_each(|number| second.round(number));
+    assert_eq!(second.outputs(), whole.outputs());
+}
+
+#[test]
+fn where_calls_fail_is_remembered_by_a_snapshot() {
+    let config = || AnchoredConfig {
+        feasibility: 1.0,
+        ..small()
+    };
+    let mut whole = Bench::new(config(), problem(f64::sin));
+    (0..4).for_each(|number| whole.ask(number, edged(0.1)));
+    assert!(whole.anchored.feasibility.is_some());
+
+    let mut first = Bench::new(config(), problem(f64::sin));
+    (0..2).for_each(|number| first.ask(number, edged(0.1)));
+    let mut snapshot = Snapshot::new();
+    first.student.save("student", &mut snapshot).unwrap();
+    let saved: &dyn Algorithm<MlpPolicy> = &first.anchored;
+    saved.save(&mut snapshot).unwrap();
+
+    let mut second = Bench::new(config(), problem(f64::sin));
+    second.student.load("student", &snapshot).unwrap();
+    second.anchored.load(&snapshot).unwrap();
+    (2..4).for_each(|number| second.ask(number, edged(0.1)));
     assert_eq!(second.outputs(), whole.outputs());
 }
 
