@@ -5,7 +5,7 @@
 //!               alone on contexts that were not, and ∂F̃/∂u for the Jacobian; many steps per call
 //! Requires      F̃ able to represent F around the policy's actions; actions on the scale they are said to have
 //! Oracle rows   n per round; a share of the budget is spent on a survey first, another kept back to compare the last
-//!               candidates
+//!               candidates; at most twelve more in the first round where targets are a part of the context
 //! Failed rows   teach the surrogate nothing and count as a poor loss where policies are compared; with `feasibility`
 //!               policies learn from them where not to go
 //! Source        L* = ‖Y − F̃(x, u)‖² + λ ‖F̃(x, u) − F(x, u)‖² with the fit seen by the policy alone and the mismatch by
@@ -64,6 +64,8 @@ pub struct Anchored<P, S> {
     surrogate: S,
     /// The surrogate before its first step.
     untaught: S,
+    /// Columns of the context that both of them look past.
+    unread: Vec<usize>,
     optimizer: ModuleOptimizer,
     /// Of the surrogate's weights; known from the first round on, as is the next.
     decay: f64,
@@ -115,6 +117,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let scale = scale.expect("one scale per action");
         Self {
             untaught: surrogate.clone().train(),
+            unread: Vec::new(),
             surrogate: surrogate.train(),
             optimizer: config.optimizer.init(),
             decay: 0.0,
@@ -309,6 +312,7 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
                 self.learning_rate,
                 &self.noise,
                 &self.before,
+                &self.unread,
             ),
         )?;
         if let Some(feasibility) = &self.feasibility {
@@ -327,7 +331,9 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
             self.learning_rate,
             self.noise,
             self.before,
+            self.unread,
         ) = snapshot.get("anchored")?;
+        self.untaught = self.untaught.clone().blind_to(&self.unread);
         let fresh = self.config.optimizer.with_decay(self.decay);
         self.optimizer = snapshot.get_optimizer("anchored.optimizer", fresh)?;
         self.feasibility = Feasibility::load("anchored.feasibility", snapshot, &self.problem)?;

@@ -34,6 +34,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         if wishes::are_unread(&measured.outcomes, &answers) {
             self.surrogate = self.surrogate.clone().blind_to(&columns);
             self.untaught = self.untaught.clone().blind_to(&columns);
+            self.unread = columns;
         }
         Ok(())
     }

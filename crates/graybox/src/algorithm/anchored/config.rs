@@ -72,8 +72,9 @@ pub struct AnchoredConfig {
     /// Policies learn between the training rows as well, where those are few (below 500) and the targets an affine
     /// function of the context, as when they are a part of it.
     pub between: bool,
-    /// Targets that are a part of the context are hidden from the surrogate, if a few calls show that the oracle
-    /// does not read them: it would foretell that what is wanted will happen.
+    /// Targets that are a part of the context are hidden from the surrogate, if up to six pairs of calls show that
+    /// the oracle does not read them: it would foretell that what is wanted will happen. These calls join a context
+    /// with another one's targets; an oracle that only knows the contexts of the data needs this off.
     pub blind: bool,
     /// Rows of a policy's batch.
     pub policy_batch: usize,

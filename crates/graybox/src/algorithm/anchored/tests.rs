@@ -6,7 +6,10 @@ use graybox_oracle::{Dims, FnOracle, RowError};
 
 use super::*;
 use crate::testing::Harness;
-use crate::{AlgorithmConfig, Dataset, Ending, RunReport, Silent, Stop, TrainConfig, Trainer};
+use crate::{
+    AlgorithmConfig, Dataset, Ending, Observer, Progress, RunReport, Silent, Stop, TrainConfig,
+    Trainer,
+};
 
 /// One context, one action: the outcome `2u + x²` is to be `target(x)`.
 fn problem(target: impl Fn(f64) -> f64) -> Problem {
@@ -289,6 +292,46 @@ fn going_on_from_a_snapshot_changes_no_bit() {
     assert_eq!(second.outputs()[1], first.outputs()[1]);
     (2..4).for_each(|number| second.round(number));
     assert_eq!(second.outputs(), whole.outputs());
+}
+
+#[test]
+fn what_the_surrogate_looks_past_is_remembered_by_a_snapshot() {
+    // The target is the context, which the oracle does not read; the survey goes on for several rounds.
+    let trainer = || {
+        let config = TrainConfig {
+            calls: 400,
+            batch: Some(8),
+            policy: MlpConfig::new([8]),
+            algorithm: AlgorithmConfig::Anchored(AnchoredConfig {
+                survey: 0.4,
+                ..small()
+            }),
+            ..TrainConfig::default()
+        };
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [2.0 * u[0]]);
+        Trainer::new(config, problem(|x| x), oracle).unwrap()
+    };
+    let mut whole = trainer();
+    run(&mut whole);
+
+    let stop = Stop::new();
+    let mut first = trainer().with_stop(stop.clone());
+    first.run(&mut StopAtOnce(stop)).unwrap();
+    let mut second = trainer();
+    second.resume(&first.snapshot().unwrap()).unwrap();
+    run(&mut second);
+    assert_eq!(actions(&second), actions(&whole));
+}
+
+/// Ends a run after its first round.
+struct StopAtOnce(Stop);
+
+impl Observer for StopAtOnce {
+    fn progress(&mut self, line: &Progress) {
+        if line.round == 1 {
+            self.0.set();
+        }
+    }
 }
 
 #[test]
