@@ -14,6 +14,7 @@
 use graybox_model::Policy;
 use graybox_oracle::Rows;
 
+use super::rows::{self, RowGradient};
 use super::{Algorithm, Facts};
 use crate::{Batch, Probe, RoundReport, Snapshot, SnapshotError, StepError, Student};
 
@@ -43,28 +44,25 @@ impl<P: Policy> Algorithm<P> for Adjoint {
     ) -> Result<RoundReport, StepError> {
         let progress = probe.progress();
         let measured = probe.ask(batch, student.act(batch.x.clone()))?;
-        let d_u = measured.u_rows.width();
         let mut sensitivities = Rows::new(batch.target_rows.width());
         let mut answered = Vec::with_capacity(batch.len());
+        let mut said = vec![None; batch.len()];
         for (row_idx, outcome) in measured.outcomes.iter().enumerate() {
             if let Ok(y) = outcome {
                 let target = batch.target_rows.row(row_idx);
                 sensitivities.push(&probe.objective().gradient(y, target))?;
-                answered.push(row_idx);
+                answered.push((row_idx, probe.objective().value(y, target)));
             }
         }
-        let x = batch.x_rows.select(&answered);
-        let u = measured.u_rows.select(&answered);
+        let index: Vec<usize> = answered.iter().map(|(row_idx, _)| *row_idx).collect();
+        let x = batch.x_rows.select(&index);
+        let u = measured.u_rows.select(&index);
         let pulled = probe.pull_back_rows(&x, &u, &sensitivities)?;
-        let n = pulled.iter().flatten().count();
-        let mut dloss_du = vec![vec![0.0; d_u]; batch.len()];
-        for (row_idx, pulled) in answered.into_iter().zip(pulled) {
-            if let Ok(gradient) = pulled {
-                dloss_du[row_idx] = gradient.iter().map(|value| value / n as f64).collect();
-            }
+        for ((row_idx, loss), pulled) in answered.into_iter().zip(pulled) {
+            said[row_idx] = pulled.ok().map(|dloss_du| RowGradient { loss, dloss_du });
         }
-        if n > 0 {
-            let dloss_du = Rows::from_vec(d_u, dloss_du.concat())?;
+        let (dloss_du, loss) = rows::mean(&said, measured.u_rows.width())?;
+        if loss.is_some() {
             student.follow(batch.x.clone(), probe.upload(&dloss_du), progress);
         }
         Ok(RoundReport::new(measured.loss))
