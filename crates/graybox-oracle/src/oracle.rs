@@ -93,6 +93,17 @@ impl Answer {
     }
 }
 
+/// The outcomes of `n` rows that are told of in any order.
+pub(crate) fn in_order(n: usize, ask: impl FnOnce(&mut dyn FnMut(Answer))) -> Vec<Outcome> {
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; n];
+    ask(&mut |answer| outcomes[answer.row] = Some(answer.outcome));
+    let answered = "each row is told of";
+    outcomes
+        .into_iter()
+        .map(|outcome| outcome.expect(answered))
+        .collect()
+}
+
 impl<O: Oracle + ?Sized> Oracle for Arc<O> {
     fn dims(&self) -> Dims {
         (**self).dims()

@@ -21,6 +21,7 @@ pub(crate) use child::Program;
 pub use error::{SpawnError, StartError};
 use pool::Pool;
 
+use crate::oracle::in_order;
 use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, seconds};
 
 /// Which program to run, how often, and how long to wait for it.
@@ -233,15 +234,7 @@ impl Oracle for ProcessOracle {
     }
 
     fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; queries.len()];
-        self.evaluate_each(queries, &mut |answer| {
-            outcomes[answer.row] = Some(answer.outcome);
-        });
-        let answered = "the pool tells of each row";
-        outcomes
-            .into_iter()
-            .map(|outcome| outcome.expect(answered))
-            .collect()
+        in_order(queries.len(), |tell| self.evaluate_each(queries, tell))
     }
 
     fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {

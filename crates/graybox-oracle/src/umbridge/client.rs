@@ -13,6 +13,7 @@ use ureq::config::Config as HttpConfig;
 use super::config::{ConnectError, UmBridgeConfig};
 use super::handshake::{self, Handshake, Shape};
 use super::wire::{Verdict, Wrt, read_evaluate, read_gradient, write_evaluate, write_gradient};
+use crate::oracle::in_order;
 use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, RowError, Rows};
 
 /// A model behind one or more UM-Bridge servers.
@@ -561,15 +562,4 @@ impl Oracle for UmBridgeOracle {
         let pulled = || in_order(queries.len(), |tell| self.ask(queries, ask, tell));
         self.config.gradient.then(pulled)
     }
-}
-
-/// The outcomes of `n` rows that are told of in any order.
-fn in_order(n: usize, ask: impl FnOnce(&mut dyn FnMut(Answer))) -> Vec<Outcome> {
-    let mut outcomes: Vec<Option<Outcome>> = vec![None; n];
-    ask(&mut |answer| outcomes[answer.row] = Some(answer.outcome));
-    let answered = "each row is told of";
-    outcomes
-        .into_iter()
-        .map(|outcome| outcome.expect(answered))
-        .collect()
 }
