@@ -155,11 +155,7 @@ impl Joint {
             for (value, scale) in row.iter_mut().zip(affine.scale()) {
                 *value += exploration * scale * rng.random_range(-1.0..1.0);
             }
-            if let Some((low, high)) = self.actions.bounds() {
-                for ((value, low), high) in row.iter_mut().zip(low).zip(high) {
-                    *value = value.clamp(low, high);
-                }
-            }
+            self.actions.clamp(row);
         }
     }
 
