@@ -7,6 +7,9 @@ use crate::{
     RecordError, RowError, Rows,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// How many oracle calls may be made. Never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget(u64);
@@ -416,101 +419,4 @@ pub(crate) fn not_finite(y: &[f64]) -> Option<String> {
         "outcome {dim} is {}, expected a finite number",
         y[dim]
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{FnOracle, Rows};
-
-    fn rows(values: &[f64]) -> Rows {
-        Rows::from_vec(1, values.to_vec()).unwrap()
-    }
-
-    #[test]
-    fn a_batch_the_budget_cannot_pay_for_is_refused_whole() {
-        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
-        let mut metered = Metered::new(oracle, Budget::new(3).unwrap());
-        let x = rows(&[0.0, 0.0]);
-        assert!(metered.evaluate(Queries::new(&x, &x).unwrap()).is_ok());
-        assert_eq!(
-            metered.evaluate(Queries::new(&x, &x).unwrap()),
-            Err(BudgetError::Exceeded { asked: 2, left: 1 }.into())
-        );
-        assert_eq!((metered.calls(), metered.left()), (2, 1));
-    }
-
-    #[test]
-    fn failures_are_charged_and_counted() {
-        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| {
-            if u[0] > 0.0 {
-                Ok([u[0]])
-            } else {
-                Err(RowError::Invalid)
-            }
-        });
-        let mut metered = Metered::new(oracle, Budget::new(9).unwrap());
-        let (x, u) = (rows(&[0.0, 0.0]), rows(&[1.0, -1.0]));
-        let outcomes = metered.evaluate(Queries::new(&x, &u).unwrap()).unwrap();
-        assert_eq!(outcomes, vec![Ok(vec![1.0]), Err(RowError::Invalid)]);
-        assert_eq!((metered.calls(), metered.failed()), (2, 1));
-    }
-
-    #[test]
-    fn what_is_not_finite_or_not_as_wide_is_a_failed_row() {
-        let oracle = FnOracle::new(Dims::new(1, 1, 2), |_, u| {
-            if u[0] > 0.0 {
-                vec![f64::NAN, 0.0]
-            } else {
-                vec![1.0]
-            }
-        });
-        let mut metered = Metered::new(oracle, Budget::new(9).unwrap());
-        let (x, u) = (rows(&[0.0, 0.0]), rows(&[1.0, -1.0]));
-        let outcomes = metered.evaluate(Queries::new(&x, &u).unwrap()).unwrap();
-        assert_eq!(
-            outcomes,
-            vec![
-                Err(RowError::Malformed(
-                    "outcome 0 is NaN, expected a finite number".into()
-                )),
-                Err(RowError::Malformed(
-                    "oracle returned 1 values for a row, expected d_y = 2".into()
-                )),
-            ]
-        );
-        assert_eq!(metered.failed(), 2);
-    }
-
-    #[test]
-    fn rows_never_sent_are_not_charged() {
-        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, _| {
-            Err::<[f64; 1], _>(RowError::Cancelled)
-        });
-        let mut metered = Metered::new(oracle, Budget::new(1).unwrap());
-        let x = rows(&[0.0]);
-        metered.evaluate(Queries::new(&x, &x).unwrap()).unwrap();
-        assert_eq!((metered.calls(), metered.failed()), (0, 0));
-    }
-
-    #[test]
-    fn scores_are_taken_from_the_truth_where_it_is_known() {
-        let noisy = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0] + 1.0]);
-        let truth = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
-        let mut metered = Metered::new(noisy, Budget::new(1).unwrap()).with_truth(truth);
-        let x = rows(&[2.0]);
-        let queries = Queries::new(&x, &x).unwrap();
-        assert_eq!(metered.score(queries).unwrap(), [Ok(vec![2.0])]);
-        assert_eq!(metered.evaluate(queries).unwrap(), [Ok(vec![3.0])]);
-        assert_eq!((metered.scored(), metered.meter().paid), (1, 1));
-    }
-
-    #[test]
-    fn scores_are_counted_apart() {
-        let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
-        let mut metered = Metered::new(oracle, Budget::new(1).unwrap());
-        let x = rows(&[0.0, 1.0]);
-        metered.score(Queries::new(&x, &x).unwrap()).unwrap();
-        assert_eq!((metered.calls(), metered.scored()), (0, 2));
-    }
 }
