@@ -15,6 +15,8 @@ pub struct DeviceData {
     target: Tensor<2>,
     /// Which targets are known between the rows as well.
     known_between: Arc<[bool]>,
+    /// Whether there are contexts between the rows.
+    contexts_between: bool,
 }
 
 impl DeviceData {
@@ -25,6 +27,7 @@ impl DeviceData {
             x: bridge::upload(data.x(), &device),
             target: bridge::upload(data.target(), &device),
             known_between: between::affine_targets(&data).into(),
+            contexts_between: between::has_contexts(&data),
             host: Arc::new(data),
         }
     }
@@ -48,6 +51,11 @@ impl DeviceData {
     /// function of the context.
     pub fn known_between(&self) -> &[bool] {
         &self.known_between
+    }
+
+    /// Whether there are contexts between the rows that an oracle can be asked about.
+    pub fn has_contexts_between(&self) -> bool {
+        self.contexts_between
     }
 
     /// Contexts and targets at a share of the way, `[n, 1]`, from some rows to others.
@@ -79,12 +87,34 @@ impl DeviceData {
             index,
         }
     }
+
+    /// The rows at these indices, each a share of the way to another.
+    pub(crate) fn batch_between(&self, index: Vec<usize>, to: &[usize], share: &[f64]) -> Batch {
+        let moved = |all: &Rows| {
+            let mut rows = all.select(&index);
+            for (row_idx, (to, share)) in to.iter().zip(share).enumerate() {
+                for (value, end) in rows.row_mut(row_idx).iter_mut().zip(all.row(*to)) {
+                    *value += share * (end - *value);
+                }
+            }
+            rows
+        };
+        let device = self.x.device();
+        let (x_rows, target_rows) = (moved(self.host.x()), moved(self.host.target()));
+        Batch {
+            x: bridge::upload(&x_rows, &device),
+            target: bridge::upload(&target_rows, &device),
+            x_rows,
+            target_rows,
+            index,
+        }
+    }
 }
 
 /// Training rows, on the device and on the host.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// Which rows of the data set these are.
+    /// Which rows of the data set these are, or start from.
     pub index: Vec<usize>,
     /// Contexts, `[n, d_x]`, on the plain device.
     pub x: Tensor<2>,

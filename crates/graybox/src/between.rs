@@ -40,6 +40,18 @@ pub(crate) fn affine_targets(data: &Dataset) -> Vec<bool> {
     (0..d_y).map(is_affine).collect()
 }
 
+/// Whether there are contexts between the rows that an oracle can be asked about: a column of nothing but whole
+/// numbers may count or name something, of which there is no half.
+pub(crate) fn has_contexts(data: &Dataset) -> bool {
+    (0..data.x().width()).all(|dim| {
+        let first = data.x().row(0)[dim];
+        let mut rows = data.x().iter();
+        let mut others = data.x().iter();
+        rows.all(|row| row[dim].total_cmp(&first).is_eq())
+            || others.any(|row| row[dim].fract().abs() > 0.0)
+    })
+}
+
 /// A column less its mean.
 pub(crate) fn centred(rows: &Rows, dim: usize) -> Vec<f64> {
     let mean = rows.iter().map(|row| row[dim]).sum::<f64>() / rows.len() as f64;
@@ -81,6 +93,20 @@ mod tests {
     #[test]
     fn affine_functions_of_the_context_are_told_from_others() {
         assert_eq!(affine(100), [true, true, false]);
+    }
+
+    #[test]
+    fn columns_of_whole_numbers_have_nothing_between() {
+        let contexts = |second: [f64; 3]| {
+            let x = [
+                0.5, second[0], 7.0, 1.0, second[1], 7.0, 2.0, second[2], 7.0,
+            ];
+            let x = Rows::from_vec(3, x.to_vec()).unwrap();
+            has_contexts(&Dataset::new(x.clone(), x).unwrap())
+        };
+        // The third is the same in every row, and stays so.
+        assert!(contexts([1.0, 2.5, 3.0]));
+        assert!(!contexts([1.0, 2.0, 3.0]));
     }
 
     #[test]

@@ -482,6 +482,7 @@ const ZERO_HAS_A_MEANING: [(&str, &[&str]); 9] = [
         "anchored",
         &[
             "anchored",
+            "asked_between",
             "closing",
             "constant",
             "decay",

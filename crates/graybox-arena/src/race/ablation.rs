@@ -47,8 +47,8 @@ pub const PARTS: [Part; 12] = [
         off: &["trust=0"],
     },
     Part {
-        name: "continuation past walls",
-        off: &["continuation=false"],
+        name: "mending",
+        off: &["mend=false"],
     },
     Part {
         name: "weight decay where calls are few",

@@ -192,6 +192,23 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         Ok(RoundReport::new(measured.loss))
     }
 
+    /// The rows to ask about: some of the batch are moved towards others, where what is wanted is known between them.
+    fn spread_out(&self, batch: &Batch, probe: &mut Probe<'_>) -> Batch {
+        let between = self.config.between && self.problem.is_known_between();
+        if !between || self.config.asked_between == 0.0 || !self.problem.has_contexts_between() {
+            return batch.clone();
+        }
+        let to = random_rows(probe, batch.len(), self.problem.data().host().len());
+        let share = |probe: &mut Probe<'_>| {
+            let moves = probe.rng().random_bool(self.config.asked_between);
+            let share = probe.rng().random();
+            if moves { share } else { 0.0 }
+        };
+        let share: Vec<f64> = (0..batch.len()).map(|_| share(probe)).collect();
+        let index = batch.index.clone();
+        self.problem.data().batch_between(index, &to, &share)
+    }
+
     /// Keeps what a round brought back. The first failure starts the search for where calls fail.
     fn keep(&mut self, batch: &Batch, measured: &Measured) {
         self.replay.push(batch, measured);
@@ -264,16 +281,16 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
             // Calls from before the run are a survey as well.
             let surveyed = self.replay.recalled() > 0 || probe.progress() >= self.config.survey;
             if !surveyed {
-                return self.survey(batch, probe);
+                return self.survey(&self.spread_out(batch, probe), probe);
             }
             self.enlist(student, probe);
         }
-        let report = self.explore(batch, probe)?;
+        let report = self.explore(&self.spread_out(batch, probe), probe)?;
         self.steps_due += self.config.steps_per_call(probe.budget()) * batch.len() as f64;
         self.learn(probe);
         let cut = self.population.rank(probe.progress());
         if cut
-            && self.config.continuation
+            && self.config.mend
             && let Some(member) = self.mended(probe)
         {
             self.population.add(member);

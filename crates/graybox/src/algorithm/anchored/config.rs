@@ -57,8 +57,9 @@ pub struct AnchoredConfig {
     /// so that residuals stay small and every context stays in its branch; 0 for the targets as they are, which
     /// the policy that starts from the survey has in any case: it starts in the branch that is best.
     pub ramp: f64,
-    /// When policies are cut, follow the best one's largest branch past its walls with a further policy.
-    pub continuation: bool,
+    /// When policies are cut, add one that gets past the best one's walls and out of the actions it is stuck at, as far
+    /// as the surrogate can tell.
+    pub mend: bool,
     /// Noise on the actions asked.
     pub exploration: Annealed,
     /// Weight of the penalty on leaving the trust region, 0 for none.
@@ -72,6 +73,10 @@ pub struct AnchoredConfig {
     /// Policies learn between the training rows as well, where those are few (below 500) and the targets an affine
     /// function of the context, as when they are a part of it.
     pub between: bool,
+    /// Share of the calls that are made between the training rows, where policies learn there: the surrogate gets to
+    /// know more contexts than there are rows. 0 for an oracle that only knows the contexts of the data; none are made
+    /// either if a column of the context holds nothing but whole numbers.
+    pub asked_between: f64,
     /// Targets that are a part of the context are hidden from the surrogate, if up to six pairs of calls show that
     /// the oracle does not read them: it would foretell that what is wanted will happen. These calls join a context
     /// with another one's targets; an oracle that only knows the contexts of the data needs this off.
@@ -109,12 +114,13 @@ impl Default for AnchoredConfig {
             start: 0.5,
             survey: 0.04,
             ramp: 0.2,
-            continuation: true,
+            mend: true,
             exploration: Annealed::default(),
             trust: 3.0,
             feasibility: 0.0,
             anchored: 0.5,
             between: true,
+            asked_between: 0.5,
             blind: true,
             policy_batch: 32,
             surrogate_batch: 64,
@@ -145,6 +151,7 @@ impl AnchoredConfig {
         not_negative("anchored.trust", self.trust)?;
         not_negative("anchored.feasibility", self.feasibility)?;
         share("anchored.anchored", self.anchored)?;
+        share("anchored.asked_between", self.asked_between)?;
         at_least_one("anchored.policy_batch", self.policy_batch)?;
         at_least_one("anchored.surrogate_batch", self.surrogate_batch)?;
         at_least_one("anchored.ensemble", self.ensemble)?;

@@ -47,8 +47,19 @@ impl<'a> Graph<'a> {
         Self { u, neighbours }
     }
 
-    /// Whether each row can be reached from the largest set of rows that has no wall inside.
-    pub(super) fn mainland(&self) -> Vec<bool> {
+    /// The rows of the set without a wall inside that holds most of these.
+    pub(super) fn island_of(&self, these: &[bool]) -> Vec<bool> {
+        let island = self.islands();
+        let mut held = vec![0; island.len()];
+        for (id, counts) in island.iter().zip(these) {
+            held[*id] += usize::from(*counts);
+        }
+        let most = (0..held.len()).max_by_key(|id| held[*id]);
+        island.iter().map(|id| Some(*id) == most).collect()
+    }
+
+    /// For each row the number of the set without a wall inside that it is in.
+    fn islands(&self) -> Vec<usize> {
         let slope = |i: usize, (j, far): (usize, f64)| {
             distance(self.u.row(i), self.u.row(j)) / far.max(f64::MIN_POSITIVE)
         };
@@ -59,12 +70,12 @@ impl<'a> Graph<'a> {
         slopes.sort_by(f64::total_cmp);
         let steep = STEEP * slopes.get(slopes.len() / 2).copied().unwrap_or(0.0);
         let mut island = vec![usize::MAX; self.neighbours.len()];
-        let mut sizes = Vec::new();
+        let mut islands = 0;
         for start in 0..island.len() {
             if island[start] != usize::MAX {
                 continue;
             }
-            let (id, mut found) = (sizes.len(), vec![start]);
+            let (id, mut found) = (islands, vec![start]);
             island[start] = id;
             let mut done = 0;
             while let Some(&i) = found.get(done) {
@@ -76,10 +87,9 @@ impl<'a> Graph<'a> {
                     }
                 }
             }
-            sizes.push(found.len());
+            islands += 1;
         }
-        let largest = (0..sizes.len()).max_by_key(|id| sizes[*id]);
-        island.iter().map(|id| Some(*id) == largest).collect()
+        island
     }
 
     /// Actions that go on from those of the mainland, wave by wave: rows next to it start at the mean of their
@@ -141,7 +151,12 @@ mod tests {
     #[test]
     fn a_smooth_policy_has_no_wall() {
         let (x, u) = (line(), rows(line().as_slice().iter().map(|x| x.sin())));
-        assert!(Graph::new(&x, &u).mainland().iter().all(|known| *known));
+        assert!(
+            Graph::new(&x, &u)
+                .island_of(&[true; 40])
+                .iter()
+                .all(|known| *known)
+        );
     }
 
     #[test]
@@ -156,7 +171,7 @@ mod tests {
         };
         let (x, u) = (line(), rows(line().as_slice().iter().map(|x| right(*x))));
         let graph = Graph::new(&x, &u);
-        let known = graph.mainland();
+        let known = graph.island_of(&[true; 40]);
         assert_eq!(known.iter().filter(|known| !**known).count(), 10);
         assert!(known[10] && !known[9]);
         let mut waves = 0;

@@ -18,7 +18,7 @@ use crate::{Batch, LearningRate, Objective, Probe, RoundReport, StepError, Stude
 const TEACHING: usize = 300;
 /// Most contexts and most actions that are compared.
 const CONTEXTS: usize = 1_000;
-const ACTIONS: usize = 256;
+pub(super) const ACTIONS: usize = 256;
 /// What an action costs one scale from the centre, as a share of the baseline: among equals the nearest wins.
 const NEAR: f64 = 0.01;
 /// What is left of the learning rates when the rounds end.
@@ -126,23 +126,39 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let start = probe.upload(&Rows::from_vec(d_u, start).expect("one row"));
         let (x, _) = self.contexts(probe);
         let wanted = start.expand([x.dims()[0], d_u]);
-        self.teach(student, &x, &wanted, probe);
+        self.teach(student, &x, &wanted, TEACHING, probe);
     }
 
     /// Makes a policy answer, in each context, the action of all those tried that the surrogate foretells the
     /// best outcome of.
     fn inform(&self, student: &mut Student<P>, probe: &mut Probe<'_>) {
         let (x, target) = self.contexts(probe);
-        let n = x.dims()[0];
         let mut tried = self.replay.answered();
         tried.truncate(ACTIONS);
-        let tried = self.replay.select(probe.upload_index(&tried)).u;
+        let wanted = self.best_tried(&self.surrogate.valid(), &x, &target, &tried, probe);
+        self.teach(student, &x, &wanted, TEACHING, probe);
+    }
+
+    /// For each context the action, of those tried in the calls with these numbers, that a surrogate foretells the
+    /// best outcome of.
+    ///
+    /// # Shapes
+    /// `x`: `[n, d_x]`, `target`: `[n, d_y]` → `[n, d_u]`
+    pub(super) fn best_tried(
+        &self,
+        surrogate: &S,
+        x: &Tensor<2>,
+        target: &Tensor<2>,
+        tried: &[usize],
+        probe: &Probe<'_>,
+    ) -> Tensor<2> {
+        let n = x.dims()[0];
+        let tried = self.replay.select(probe.upload_index(tried)).u;
         let [actions, d_u] = tried.dims();
         let center = self.problem.actions().affine();
         let center = Rows::from_vec(d_u, center.shift().to_vec()).expect("one row");
         let away = (tried.clone() - probe.upload(&center)) / self.action_scale.clone();
         let away = bridge::download(away.square().mean_dim(1));
-        let surrogate = self.surrogate.valid();
         let losses = (0..actions).map(|action| {
             let u = tried.clone().narrow(0, action, 1).expand([n, d_u]);
             let y_hat = surrogate.forward(x.clone(), u);
@@ -158,11 +174,10 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             (0..actions).min_by(cheaper).unwrap_or(0)
         });
         let best: Vec<usize> = best.collect();
-        let wanted = tried.select(0, probe.upload_index(&best));
-        self.teach(student, &x, &wanted, probe);
+        tried.select(0, probe.upload_index(&best))
     }
 
-    /// Teaches a policy these actions in these contexts; its optimizer starts afresh afterwards.
+    /// Teaches a policy these actions in these contexts, in some steps; its optimizer starts afresh afterwards.
     ///
     /// # Shapes
     /// `x`: `[n, d_x]`, `wanted`: `[n, d_u]`
@@ -171,14 +186,15 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         student: &mut Student<P>,
         x: &Tensor<2>,
         wanted: &Tensor<2>,
+        steps: usize,
         probe: &mut Probe<'_>,
     ) {
-        for step in 0..TEACHING {
+        for step in 0..steps {
             let index = random_rows(probe, self.config.policy_batch, x.dims()[0]);
             let index = probe.upload_index(&index);
             let u = student.policy().forward(x.clone().select(0, index.clone()));
             let away = (u - wanted.clone().select(0, index)) / self.action_scale.clone();
-            student.step(away.square().mean(), step as f64 / TEACHING as f64);
+            student.step(away.square().mean(), step as f64 / steps as f64);
         }
         student.replace(student.snapshot());
     }

@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use graybox_model::{HeadConfig, MlpConfig, MlpPolicy};
 use graybox_oracle::{Dims, FnOracle, RowError};
@@ -50,6 +50,16 @@ fn trainer(
     seed: u64,
     oracle: impl graybox_oracle::Oracle + 'static,
 ) -> Trainer<MlpPolicy> {
+    trainer_of(problem(f64::sin), anchored, calls, seed, oracle)
+}
+
+fn trainer_of(
+    problem: Problem,
+    anchored: AnchoredConfig,
+    calls: u64,
+    seed: u64,
+    oracle: impl graybox_oracle::Oracle + 'static,
+) -> Trainer<MlpPolicy> {
     let config = TrainConfig {
         calls,
         seed,
@@ -58,7 +68,7 @@ fn trainer(
         algorithm: AlgorithmConfig::Anchored(anchored),
         ..TrainConfig::default()
     };
-    Trainer::new(config, problem(f64::sin), oracle).unwrap()
+    Trainer::new(config, problem, oracle).unwrap()
 }
 
 fn run(trainer: &mut Trainer<MlpPolicy>) -> RunReport {
@@ -104,6 +114,33 @@ fn a_survey_takes_policies_out_of_a_dead_zone() {
     };
     let (without, with) = (loss_with(0.0), loss_with(0.1));
     assert!(with < 0.02 && without > 5.0 * with, "{without} {with}");
+}
+
+#[test]
+fn where_what_is_wanted_is_known_between_the_rows_calls_are_made_there() {
+    let asked_between = |target: fn(f64) -> f64, asked_between: f64| {
+        let config = AnchoredConfig {
+            asked_between,
+            ..small()
+        };
+        let problem = problem(target);
+        let known = problem.data().host().x().as_slice().to_vec();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), move |x: &[f64], u: &[f64]| {
+            seen.lock().unwrap().push(x[0]);
+            parabola(x, u)
+        });
+        run(&mut trainer_of(problem, config, 200, 1, oracle));
+        let asked = asked.lock().unwrap();
+        asked.iter().filter(|x| !known.contains(x)).count()
+    };
+    let affine = |x| 3.0 * x + 1.0;
+    assert_eq!(asked_between(affine, 0.0), 0);
+    assert_eq!(asked_between(f64::sin, 0.5), 0);
+    // The calls of the closing phase compare policies where they are to be good.
+    let calls = asked_between(affine, 0.5);
+    assert!((60..120).contains(&calls), "{calls}");
 }
 
 /// The parabola, for actions up to `edge` alone.
@@ -272,6 +309,43 @@ impl Bench {
             bridge::download(self.student.act(x)),
         ]
     }
+}
+
+#[test]
+fn a_policy_that_is_stuck_at_a_bound_is_freed_by_what_was_tried_elsewhere() {
+    // All small steps from the lower bound are worse; what is wanted lies beyond the top at 0.2, in every context.
+    let roof = |_: &[f64], u: &[f64]| {
+        let away = u[0] - 0.2;
+        [1.0 + if away < 0.0 { 0.4 * away } else { -2.0 * away }]
+    };
+    let bounded = HeadConfig::bounded(vec![-1.0], vec![1.0]).unwrap();
+    let data = problem(|_| 0.0).data().host().clone();
+    let problem = Problem::new(data, bounded, &Device::flex()).unwrap();
+    let problem = problem.with_outcome(graybox_model::Affine::identity(1));
+    let config = AnchoredConfig {
+        population: 1,
+        constant: 1,
+        survey: 1.0,
+        surrogate: MlpConfig::new([16, 16]),
+        ..thorough()
+    };
+    let mut bench = Bench::new(config, problem);
+    for number in 0..4 {
+        bench.ask(number, FnOracle::new(Dims::new(1, 1, 1), roof));
+    }
+    let oracle = FnOracle::new(Dims::new(1, 1, 1), roof);
+    let mut harness = Harness::new(bench.problem.clone(), oracle, 4);
+    let mut probe = harness.probe();
+    let anchored = &mut bench.anchored;
+    anchored.enlist(&bench.student, &mut probe);
+    let x = bench.problem.data().x().clone();
+    let mut stuck = anchored.new_student(0);
+    anchored.teach(&mut stuck, &x, &x.full_like(-1.0), 300, &mut probe);
+    anchored.population.members[0].student = stuck;
+    let freed = anchored.mended(&mut probe).unwrap();
+    let actions = bridge::download(freed.student.act(x.clone()));
+    let near = |u: &f64| (u - 0.7).abs() < 0.1;
+    assert!(actions.as_slice().iter().all(near), "{actions:?}");
 }
 
 #[test]
