@@ -60,7 +60,7 @@ impl Default for SpsaConfig {
     fn default() -> Self {
         Self {
             step: 0.16,
-            last_step: 0.12,
+            last_step: 0.05,
             directions: Directions::Signs,
             pairs: 1,
         }
