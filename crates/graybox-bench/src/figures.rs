@@ -17,48 +17,86 @@ const BAND: f64 = 3.0;
 /// Where results go, below the root.
 const OUT: &str = "target/graybox/figures";
 
-/// A table of one figure per row, and what measures it.
+/// A table with a figure or more per row, and what measures them.
 struct Table {
     file: &'static str,
     /// What the line with the column names begins with.
     header: &'static str,
-    /// Column of the figures, from zero.
-    column: usize,
+    /// Columns of figures, counted from zero.
+    columns: &'static [Column],
     /// Arguments of cargo.
     command: &'static [&'static str],
     /// Summaries the command leaves, and the picture that stands beside the table.
     summaries: &'static str,
     picture: Option<(&'static str, &'static str)>,
-    /// Finds the figure of the row with this name.
-    find: fn(&Value, &str) -> Option<f64>,
 }
 
-const TABLES: [Table; 1] = [Table {
-    file: "README.md",
-    header: "| method | true loss",
-    column: 1,
-    command: &[
-        "run",
-        "--release",
-        "--example",
-        "compare_methods",
-        "--",
-        "--out",
-        "target/graybox/figures/compare_methods",
-    ],
-    summaries: "compare_methods/summary.json",
-    picture: Some((
-        "compare_methods/comparison.svg",
-        "assets/pictures/compare_methods.svg",
-    )),
-    find: |summaries, name| {
-        if name == "white box" {
-            return summaries.get(0)?["white_box_loss"].as_f64();
-        }
-        let mut summaries = summaries.as_array()?.iter();
-        summaries.find(|summary| summary["algorithm"] == name)?["true_loss_after"].as_f64()
+/// A column and how to find its figure in the row with a name.
+type Column = (usize, fn(&Value, &str) -> Option<f64>);
+
+const TABLES: [Table; 2] = [
+    Table {
+        file: "README.md",
+        header: "| method | true loss",
+        columns: &[(1, |summaries, name| {
+            if name == "white box" {
+                return summaries.get(0)?["white_box_loss"].as_f64();
+            }
+            let mut summaries = summaries.as_array()?.iter();
+            summaries.find(|summary| summary["algorithm"] == name)?["true_loss_after"].as_f64()
+        })],
+        command: &[
+            "run",
+            "--release",
+            "--example",
+            "compare_methods",
+            "--",
+            "--out",
+            "target/graybox/figures/compare_methods",
+        ],
+        summaries: "compare_methods/summary.json",
+        picture: Some((
+            "compare_methods/comparison.svg",
+            "assets/pictures/compare_methods.svg",
+        )),
     },
-}];
+    Table {
+        file: "README.md",
+        header: "| task | default",
+        columns: &[
+            (1, |runs, task| median(runs, task, "true_loss_after")),
+            (2, |runs, task| median(runs, task, "white_box_loss")),
+            (3, |runs, task| median(runs, task, "white_box_replay_loss")),
+        ],
+        command: &[
+            "run",
+            "--release",
+            "--example",
+            "race",
+            "--",
+            "actuator",
+            "asker",
+            "asker_kinked",
+            "ballistics",
+            "fold",
+            "robotic_arm",
+            "scaling64",
+            "sine_wave",
+            "--json",
+            "target/graybox/figures/race.json",
+        ],
+        summaries: "race.json",
+        picture: None,
+    },
+];
+
+/// The median of a figure over the runs on a task.
+fn median(runs: &Value, task: &str, figure: &str) -> Option<f64> {
+    let runs = runs.as_array()?.iter().filter(|run| run["task"] == task);
+    let figures = runs.map(|run| run[figure].as_f64());
+    let figures: Vec<f64> = figures.collect::<Option<_>>()?;
+    graybox_arena::statistics::median(&figures)
+}
 
 /// Measures every figure. With `write`, those that are off and their pictures are put right in place of a
 /// complaint.
@@ -97,23 +135,22 @@ fn check(table: &Table, text: &str, summaries: &Value) -> Result<(String, usize)
     for line in rows.take_while(|line| line.starts_with('|')) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let name = cells[0].trim_matches('`');
-        let stated = cells.get(table.column).copied().unwrap_or_default();
-        let stated: f64 = stated
-            .parse()
-            .with_context(|| format!("{}: {name} states {stated:?}", table.file))?;
-        let measured = (table.find)(summaries, name);
-        let measured = measured.with_context(|| format!("nothing measures {name}"))?;
-        ensure!(measured.is_finite(), "{name} came to {measured}");
-        let fits = (stated / BAND..=stated * BAND).contains(&measured);
-        wrong += usize::from(!fits);
-        let verdict = if fits { "" } else { "  off" };
-        println!("{name:<20} stated {stated:>8.1e}  measured {measured:>8.1e}{verdict}");
-        let replaced = line.replacen(
-            &format!("| {} ", cells[table.column]),
-            &format!("| {measured:.1e} "),
-            1,
-        );
-        *line = replaced;
+        let mut replaced: Vec<String> = cells.iter().map(ToString::to_string).collect();
+        for (column, find) in table.columns {
+            let stated = cells.get(*column).copied().unwrap_or_default();
+            let stated: f64 = stated
+                .parse()
+                .with_context(|| format!("{}: {name} states {stated:?}", table.file))?;
+            let measured = find(summaries, name);
+            let measured = measured.with_context(|| format!("nothing measures {name}"))?;
+            ensure!(measured.is_finite(), "{name} came to {measured}");
+            let fits = (stated / BAND..=stated * BAND).contains(&measured);
+            wrong += usize::from(!fits);
+            let verdict = if fits { "" } else { "  off" };
+            println!("{name:<20} stated {stated:>8.1e}  measured {measured:>8.1e}{verdict}");
+            replaced[*column] = format!("{measured:.1e}");
+        }
+        *line = format!("| {} |", replaced.join(" | "));
     }
     Ok((lines.join("\n") + "\n", wrong))
 }
