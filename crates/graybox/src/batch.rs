@@ -54,7 +54,7 @@ impl DeviceData {
     }
 
     /// Whether there are contexts between the rows that an oracle can be asked about.
-    pub fn has_contexts_between(&self) -> bool {
+    pub(crate) fn has_contexts_between(&self) -> bool {
         self.contexts_between
     }
 

@@ -149,11 +149,6 @@ impl Problem {
             .all(|(dim, known)| *known || !matters(dim))
     }
 
-    /// Whether the oracle can be asked between the training rows.
-    pub(crate) fn has_contexts_between(&self) -> bool {
-        self.data.has_contexts_between()
-    }
-
     /// What actions may be, and the scale on which they matter.
     pub fn actions(&self) -> &HeadConfig {
         &self.actions

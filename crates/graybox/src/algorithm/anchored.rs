@@ -20,7 +20,8 @@
 //! surrogate's errors are the [anchor](crate::anchor), the [trust region](crate::trust_region) and
 //! [exploration](crate::Antithetic), and that the surrogate is not shown the target where that is a part of the
 //! context. What keeps it from ending where no gradient leads on are several policies that start in different ways,
-//! halved by their true losses. When the calls are spent, the surrogate is fitted once more to all of them and the
+//! halved by their true losses, and one added at a cut where the surrogate sees a way past what the best of them is
+//! stuck at. Where training rows are few, contexts between them are asked about as well. When the calls are spent, the surrogate is fitted once more to all of them and the
 //! policy to the surrogate, and the calls kept back decide by true losses whether that was an improvement. Every
 //! part can be switched off: see [`AnchoredConfig`].
 
@@ -194,19 +195,19 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
 
     /// The rows to ask about: some of the batch are moved towards others, where what is wanted is known between them.
     fn spread_out(&self, batch: &Batch, probe: &mut Probe<'_>) -> Batch {
+        let data = self.problem.data();
         let between = self.config.between && self.problem.is_known_between();
-        if !between || self.config.asked_between == 0.0 || !self.problem.has_contexts_between() {
+        if !between || self.config.asked_between == 0.0 || !data.has_contexts_between() {
             return batch.clone();
         }
-        let to = random_rows(probe, batch.len(), self.problem.data().host().len());
+        let to = random_rows(probe, batch.len(), data.host().len());
         let share = |probe: &mut Probe<'_>| {
             let moves = probe.rng().random_bool(self.config.asked_between);
             let share = probe.rng().random();
             if moves { share } else { 0.0 }
         };
         let share: Vec<f64> = (0..batch.len()).map(|_| share(probe)).collect();
-        let index = batch.index.clone();
-        self.problem.data().batch_between(index, &to, &share)
+        data.batch_between(batch.index.clone(), &to, &share)
     }
 
     /// Keeps what a round brought back. The first failure starts the search for where calls fail.
