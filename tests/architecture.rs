@@ -164,9 +164,11 @@ fn only_the_bridge_reads_the_device() {
 #[test]
 fn only_the_meter_calls_an_oracle() {
     for (path, code) in sources("graybox") {
-        let calls = code.matches(".evaluate(").count();
-        let metered = code.matches("metered.evaluate(").count();
-        assert_eq!(calls, metered, "{}", path.display());
+        for asks in ["evaluate(", "evaluate_each(", "pull_back("] {
+            let calls = code.matches(&format!(".{asks}")).count();
+            let metered = code.matches(&format!("metered.{asks}")).count();
+            assert_eq!(calls, metered, "{} {asks}", path.display());
+        }
     }
 }
 
