@@ -82,7 +82,7 @@ fn main() -> Result<()> {
     let run = trainer.run(&mut Console::new(described.name.clone()))?;
 
     let summary = Summary::new(&described.name, &args.device, &trainer, &run);
-    let curve = Curve::held_out("joint L*", trainer.history());
+    let curve = Curve::held_out(trainer.facts().name, trainer.history());
     Artifacts::create(&args.out)?.run(&trainer, &summary, &[curve])?;
     println!("{summary}");
     println!("results              {}", args.out.display());

@@ -1,6 +1,6 @@
 //! Draws training data for a task of the arena: contexts and reachable targets, as CSV on standard output.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 
 /// Draw training data for a task of the arena.
@@ -18,7 +18,7 @@ struct Args {
 
 fn main() -> Result<()> {
     let Args { task, rows, seed } = Args::parse();
-    let known = graybox_arena::by_name(&task).with_context(|| format!("no task {task:?}"))?;
+    let known = graybox_arena::race::find(&task)?;
     let data = known.sample(rows, seed);
     let [x, _, y] = known.columns();
     println!("# {}", known.about());

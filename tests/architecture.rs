@@ -54,9 +54,9 @@ fn sources(package: &str) -> Vec<(PathBuf, String)> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a crate has sources") {
             let path = entry.expect("a folder can be listed").path();
-            if path.is_dir() {
+            if path.is_dir() && !path.ends_with("tests") {
                 folders.push(path);
-            } else if path.ends_with("tests.rs") {
+            } else if path.is_dir() || path.ends_with("tests.rs") {
                 // Tests that fill a file of their own.
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).expect("sources are text");

@@ -34,6 +34,15 @@ impl Console {
     }
 }
 
+impl Drop for Console {
+    /// Leaves the bar where the run has come to.
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+        }
+    }
+}
+
 impl Observer for Console {
     fn progress(&mut self, line: &Progress) {
         self.held_out = line.held_out.or(self.held_out);
@@ -51,9 +60,6 @@ impl Observer for Console {
             bar.set_length(line.budget);
             bar.set_position(line.calls);
             bar.set_message(message);
-            if line.loss.is_none() && line.calls > 0 {
-                bar.finish();
-            }
             return;
         }
         let tenth = 10 * line.calls / line.budget.max(1);

@@ -20,6 +20,12 @@ pub(crate) fn run(args: &Evaluate) -> Result<Done, Failure> {
     let (file, policy) = PolicyFile::open(&folder, &device).or_usage()?;
     let settings = RunFile::open(&folder.join(SETTINGS))?;
     let (oracle, description) = settings.start(&Stop::new())?;
+    if file.oracle.dims() != description.dims() {
+        return Err(Failure::usage(anyhow!(
+            "the program has other sizes now than when {} was trained",
+            folder.display()
+        )));
+    }
 
     let rows = match &other {
         Some(path) => {
@@ -32,12 +38,6 @@ pub(crate) fn run(args: &Evaluate) -> Result<Done, Failure> {
     for action in act(&policy, rows.x(), &device)? {
         let action: Vec<f64> = action.into_iter().map(f64::from).collect();
         u.push(&action).or_usage()?;
-    }
-    if file.oracle.dims() != description.dims() {
-        return Err(Failure::usage(anyhow!(
-            "the program has other sizes now than when {} was trained",
-            folder.display()
-        )));
     }
 
     let mut metered = Metered::new(oracle, Budget::new(rows.len() as u64).or_usage()?);

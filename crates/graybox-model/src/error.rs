@@ -45,7 +45,10 @@ pub enum ModelError {
         /// Upper bound.
         high: f64,
     },
-    /// A network without layers to train, or with a layer of no units.
+    /// A policy that would choose nothing.
+    #[error("there are no actions, expected at least 1")]
+    NoActions,
+    /// A hidden layer of no units.
     #[error("hidden layer {layer} has 0 units, expected at least 1")]
     EmptyLayer {
         /// Which hidden layer, from 0.

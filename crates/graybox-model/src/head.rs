@@ -46,7 +46,7 @@ impl HeadConfig {
     /// Unbounded actions with the given centre and scale.
     ///
     /// # Errors
-    /// If the lists differ in length or a scale is not positive and finite.
+    /// If the lists are empty or differ in length, or a scale is not positive and finite.
     pub fn scaled(center: Vec<f64>, scale: Vec<f64>) -> Result<Self, ModelError> {
         let head = Self::Identity { center, scale };
         head.check().map(|()| head)
@@ -55,7 +55,7 @@ impl HeadConfig {
     /// Actions within `[low, high]`.
     ///
     /// # Errors
-    /// If the lists differ in length, or an interval is empty or not finite.
+    /// If the lists are empty or differ in length, or an interval is empty or not finite.
     pub fn bounded(low: Vec<f64>, high: Vec<f64>) -> Result<Self, ModelError> {
         let head = Self::Bounded { low, high };
         head.check().map(|()| head)
@@ -64,7 +64,7 @@ impl HeadConfig {
     /// Whether the head makes sense; a config file's need not.
     ///
     /// # Errors
-    /// As [`scaled`](Self::scaled) and [`bounded`](Self::bounded).
+    /// As [`scaled`](Self::scaled) and [`bounded`](Self::bounded), and if there are no shares.
     pub fn check(&self) -> Result<(), ModelError> {
         if let Self::Bounded { low, high } = self {
             if low.len() != high.len() {
@@ -79,6 +79,9 @@ impl HeadConfig {
                     return Err(ModelError::Bounds { column, low, high });
                 }
             }
+        }
+        if self.width() == 0 {
+            return Err(ModelError::NoActions);
         }
         let units = self.affine();
         Affine::new(units.shift().to_vec(), units.scale().to_vec()).map(|_| ())
@@ -104,7 +107,7 @@ impl HeadConfig {
                     pairs().map(|(l, h)| 0.5 * (h - l)).collect(),
                 )
             }
-            Self::Simplex { n } => (vec![0.0; *n], vec![1.0; *n]),
+            Self::Simplex { n } => (vec![1.0 / *n as f64; *n], vec![0.5; *n]),
         };
         Affine::unchecked(shift, scale)
     }
@@ -118,8 +121,12 @@ impl HeadConfig {
         }
     }
 
-    /// Moves an action `[d_u]` to the nearest one within the bounds.
+    /// Moves an action `[d_u]` to the nearest one that is allowed: within the bounds, and among shares to those that
+    /// sum to one.
     pub fn clamp(&self, u: &mut [f64]) {
+        if let Self::Simplex { .. } = self {
+            return project_onto_simplex(u);
+        }
         if let Some((low, high)) = self.bounds() {
             for ((u, low), high) in u.iter_mut().zip(low).zip(high) {
                 *u = u.clamp(low, high);
@@ -130,13 +137,34 @@ impl HeadConfig {
     /// The module that applies it on a device.
     pub fn init(&self, device: &Device) -> Head {
         Head {
-            units: self.affine().init(device),
+            units: match self {
+                Self::Simplex { n } => Affine::identity(*n).init(device),
+                _ => self.affine().init(device),
+            },
             squash: match self {
                 Self::Identity { .. } => Squash::None,
                 Self::Bounded { .. } => Squash::Tanh,
                 Self::Simplex { .. } => Squash::Softmax,
             },
         }
+    }
+}
+
+/// The nearest shares: all numbers are lowered by the same amount and cut off at zero, the amount being that for which
+/// they sum to one (Duchi et al., ICML 2008).
+fn project_onto_simplex(u: &mut [f64]) {
+    let mut falling = u.to_vec();
+    falling.sort_by(|a, b| b.total_cmp(a));
+    let (mut sum, mut lowered) = (0.0, 0.0);
+    for (idx, value) in falling.iter().enumerate() {
+        sum += value;
+        let by = (sum - 1.0) / (idx + 1) as f64;
+        if *value > by {
+            lowered = by;
+        }
+    }
+    for value in u {
+        *value = (*value - lowered).max(0.0);
     }
 }
 
@@ -190,6 +218,28 @@ mod tests {
             .forward(z)
             .to_data()
             .assert_eq(&TensorData::from([[-1.0f32, 15.0], [3.0, 20.0]]), true);
+    }
+
+    #[test]
+    fn the_nearest_shares_are_found() {
+        let head = HeadConfig::Simplex { n: 3 };
+        let is_nearest = |mut u: [f64; 3], expected: [f64; 3]| {
+            head.clamp(&mut u);
+            let close = |(found, expected): (&f64, f64)| (found - expected).abs() < 1e-12;
+            assert!(u.iter().zip(expected).all(close), "{u:?} {expected:?}");
+        };
+        is_nearest([0.2, 0.3, 0.5], [0.2, 0.3, 0.5]);
+        is_nearest([0.5, 0.6, 0.5], [0.3, 0.4, 0.3]);
+        is_nearest([1.5, -0.2, 0.1], [1.0, 0.0, 0.0]);
+        is_nearest([-1.0, -1.0, -2.3], [0.5, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn no_actions_at_all_are_refused() {
+        let none = [HeadConfig::Simplex { n: 0 }, HeadConfig::identity(0)];
+        for head in none {
+            assert_eq!(head.check(), Err(ModelError::NoActions));
+        }
     }
 
     #[test]

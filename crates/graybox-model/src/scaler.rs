@@ -8,9 +8,26 @@ use crate::ModelError;
 
 /// A shift and a positive scale per column: `z = (v − shift) / scale`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Affine {
     shift: Vec<f64>,
     scale: Vec<f64>,
+}
+
+/// An [`Affine`] as a file has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    shift: Vec<f64>,
+    scale: Vec<f64>,
+}
+
+impl TryFrom<Written> for Affine {
+    type Error = ModelError;
+
+    fn try_from(written: Written) -> Result<Self, ModelError> {
+        Self::new(written.shift, written.scale)
+    }
 }
 
 impl Affine {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::prelude::*;
-use graybox_model::{Layout, ModelError, Policy, Surrogate};
+use graybox_model::{HeadConfig, Layout, ModelError, Policy, Surrogate};
 use graybox_oracle::Answered;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
@@ -245,13 +245,18 @@ impl AlgorithmConfig {
     /// algorithms that train several side by side.
     ///
     /// # Errors
-    /// If a setting is outside its meaning.
+    /// If a setting is outside its meaning, or the actions are none that the algorithm can move.
     pub fn init<P: Policy>(
         &self,
         problem: &Problem,
         new_policy: &PolicyFactory<P>,
     ) -> Result<Box<dyn Algorithm<P>>, TrainError> {
         self.check()?;
+        let moves_single_actions = matches!(self, Self::FiniteDifference(_) | Self::Spsa(_));
+        if moves_single_actions && matches!(problem.actions(), HeadConfig::Simplex { .. }) {
+            let expected = "another method: this one moves each action by itself, and shares that sum to one cannot be";
+            return Err(ConfigError::new("algorithm.name", self.name(), expected).into());
+        }
         Ok(match self {
             Self::Anchored(config) => Box::new(Anchored::new(config.clone(), problem, new_policy)),
             Self::Joint(config) => Box::new(Joint::new(config.clone(), problem)),

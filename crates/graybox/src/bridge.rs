@@ -1,7 +1,8 @@
 //! The one place where tensors become host rows and back.
 //!
-//! An oracle batch crosses twice: actions come down, and what came of them goes up in one parcel. No step
-//! reads the device anywhere else.
+//! An oracle batch crosses twice: actions come down, and what came of them goes up in one parcel. Beyond that `anchored`
+//! reads the surrogate's predictions once a round, to compare its policies, and `discrete_reinforce` its draws; what
+//! trains to convergence between rounds reads its losses. No step reads the device anywhere else.
 
 use burn::prelude::*;
 use graybox_oracle::{Outcome, Rows};

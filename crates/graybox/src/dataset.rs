@@ -72,18 +72,21 @@ impl Dataset {
             target: Rows::new(target.len()),
         };
         for record in reader.records() {
-            let record = record.map_err(|error| match error.into_kind() {
-                csv::ErrorKind::UnequalLengths {
-                    pos,
-                    expected_len,
-                    len,
-                } => DataError::Fields {
-                    path: shown.clone(),
-                    line: pos.map_or(0, |pos| pos.line()),
-                    found: len,
-                    expected: expected_len,
-                },
-                kind => unreadable(format!("{kind:?}")),
+            let record = record.map_err(|error| {
+                let said = error.to_string();
+                match error.into_kind() {
+                    csv::ErrorKind::UnequalLengths {
+                        pos,
+                        expected_len,
+                        len,
+                    } => DataError::Fields {
+                        path: shown.clone(),
+                        line: pos.map_or(0, |pos| pos.line()),
+                        found: len,
+                        expected: expected_len,
+                    },
+                    _ => unreadable(said),
+                }
             })?;
             let line = record.position().map_or(0, csv::Position::line);
             let parse = |column: &usize| {

@@ -1,6 +1,6 @@
 //! Errors, one per thing a caller could do about it.
 
-use graybox_model::ModelError;
+use graybox_model::{MlpConfig, ModelError};
 use graybox_oracle::{AskError, BudgetError, RecordError, ShapeError};
 
 /// A setting outside its meaning. Refused before any oracle call is paid.
@@ -48,6 +48,17 @@ pub(crate) fn not_negative(field: &str, value: f64) -> Result<(), ConfigError> {
         value,
         "a finite number of at least 0",
     ))
+}
+
+/// Requires units in every hidden layer.
+pub(crate) fn units(field: &str, network: &MlpConfig) -> Result<(), ConfigError> {
+    match network.hidden.iter().position(|units| *units == 0) {
+        Some(layer) => {
+            let field = format!("{field}.hidden[{layer}]");
+            Err(ConfigError::new(field, 0, "at least 1 unit"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Requires at least one.
@@ -211,17 +222,24 @@ pub enum TrainError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The data, the oracle and the actions do not fit together.
-    #[error("{what} is {found} wide but {other} has {expected}")]
+    #[error(
+        "{what} has {here} columns in the training problem and {there} in {other}: they must agree"
+    )]
     Width {
         /// What does not fit.
         what: &'static str,
-        /// Its width.
-        found: usize,
+        /// Its width in the data and the actions.
+        here: usize,
         /// What it should fit.
         other: &'static str,
-        /// The width of that.
-        expected: usize,
+        /// The width there.
+        there: usize,
     },
+    /// The oracle went while settings were compared.
+    #[error(
+        "the oracle was lost while settings were compared, so that nothing can be said of them: {0}"
+    )]
+    OracleGone(String),
     /// An action whose range the oracle does not state.
     #[error(
         "the oracle states no bounds for action {0:?}: give it a \"lo\" and a \"hi\" in its description"

@@ -8,7 +8,7 @@ use graybox_oracle::Rows;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{not_negative, positive};
+use crate::error::positive;
 use crate::{ConfigError, seed};
 
 /// Standard deviation of the noise, in units of the actions' scale, falling geometrically.
@@ -38,7 +38,7 @@ impl Annealed {
 
     pub(crate) fn check(&self, field: &str) -> Result<(), ConfigError> {
         positive(&format!("{field}.initial"), self.initial)?;
-        not_negative(&format!("{field}.last"), self.last)
+        positive(&format!("{field}.last"), self.last)
     }
 }
 

@@ -93,7 +93,7 @@ impl Feasibility {
 ///
 /// # Shapes
 /// `[n, d_x]`, `[n, d_u]` → `[n, d_u]`
-pub fn pull(log_odds: &MlpSurrogate, x: Tensor<2>, u: Tensor<2>) -> Tensor<2> {
+pub fn penalty_gradient(log_odds: &MlpSurrogate, x: Tensor<2>, u: Tensor<2>) -> Tensor<2> {
     let (z, to_action) = log_odds.linked_to_action(x, u);
     to_action(activation::relu(z.neg() + GOOD) * -2.0)
 }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn pulls(log_odds: &MlpSurrogate, x: &[f64], u: &[f64]) -> Vec<f64> {
-        let pull = pull(log_odds, column(x), column(u));
+        let pull = penalty_gradient(log_odds, column(x), column(u));
         bridge::download(pull).as_slice().to_vec()
     }
 

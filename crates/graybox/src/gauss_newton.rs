@@ -59,7 +59,7 @@ pub fn linearise<S: Surrogate>(surrogate: &S, x: &Tensor<2>, u: &Tensor<2>) -> L
 /// at `u₀` to the step's end.
 ///
 /// `residual` is `y − Y`, `[n, d_y]`; `weights` those of the loss, one per outcome; `scale` that of the actions.
-pub fn pull(jacobian: &Rows, residual: &Rows, weights: &[f64], scale: &[f64]) -> Rows {
+pub fn step_gradient(jacobian: &Rows, residual: &Rows, weights: &[f64], scale: &[f64]) -> Rows {
     let (d_y, d_u) = (weights.len(), scale.len());
     let mut pulls = Rows::with_capacity(d_u, residual.len());
     for (slopes, residual) in jacobian.iter().zip(residual.iter()) {
@@ -133,7 +133,7 @@ mod tests {
 
     fn step(jacobian: &[f64], residual: &[f64], weights: &[f64], scale: &[f64]) -> Vec<f64> {
         let rows = |values: &[f64]| Rows::from_vec(values.len(), values.to_vec()).unwrap();
-        let pulls = pull(&rows(jacobian), &rows(residual), weights, scale);
+        let pulls = step_gradient(&rows(jacobian), &rows(residual), weights, scale);
         pulls
             .row(0)
             .iter()

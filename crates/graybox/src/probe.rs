@@ -6,22 +6,41 @@ use graybox_oracle::{Metered, Outcome, Queries, Rows};
 use rand::rngs::StdRng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::{Batch, Calls, Objective, StepError, Stop, bridge};
+use crate::{Batch, Calls, Objective, Problem, StepError, Stop, bridge};
 
 /// An algorithm's only access to the oracle, to randomness and to the objective.
 ///
 /// Every row asked through it is charged.
 pub struct Probe<'a> {
-    pub(crate) metered: &'a mut Metered,
-    pub(crate) calls: &'a mut Calls,
-    pub(crate) objective: &'a dyn Objective,
-    pub(crate) actions: &'a HeadConfig,
-    pub(crate) rng: &'a mut StdRng,
-    pub(crate) device: &'a Device,
-    pub(crate) stop: &'a Stop,
+    metered: &'a mut Metered,
+    calls: &'a mut Calls,
+    objective: &'a dyn Objective,
+    actions: &'a HeadConfig,
+    rng: &'a mut StdRng,
+    device: &'a Device,
+    stop: &'a Stop,
 }
 
-impl Probe<'_> {
+impl<'a> Probe<'a> {
+    /// What an algorithm is given in a round.
+    pub(crate) fn new(
+        metered: &'a mut Metered,
+        calls: &'a mut Calls,
+        problem: &'a Problem,
+        rng: &'a mut StdRng,
+        stop: &'a Stop,
+    ) -> Self {
+        Self {
+            metered,
+            calls,
+            objective: &**problem.objective(),
+            actions: problem.actions(),
+            rng,
+            device: problem.device(),
+            stop,
+        }
+    }
+
     /// Asks for the outcomes of one action per row of the batch.
     ///
     /// # Shapes

@@ -76,9 +76,12 @@ impl Replay {
     /// target is what came of them.
     ///
     /// # Panics
-    /// If something is kept already, or the rows are not as wide as these.
+    /// If a call of the run is kept already, or the rows are not as wide as these.
     pub fn recall(&mut self, answered: &Answered, device: &Device) {
-        assert!(self.is_empty(), "what is recalled is older than the run");
+        assert!(
+            self.len == self.recalled,
+            "what is recalled is older than the run"
+        );
         let n = answered.len();
         if n == 0 {
             return;
@@ -87,7 +90,7 @@ impl Replay {
             [answered.x(), answered.u(), answered.y()].map(|rows| bridge::upload(rows, device));
         let known = Tensor::ones([n, 1], device);
         self.append(Tensor::cat(vec![x, u, y.clone(), y, known], 1));
-        self.recalled = n;
+        self.recalled += n;
     }
 
     /// Rows from before the run; they have the lowest numbers.

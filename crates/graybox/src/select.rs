@@ -43,7 +43,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::at_least_one;
-use crate::{ConfigError, History, Problem, Silent, TrainConfig, TrainError, Trainer, bridge};
+use crate::{
+    ConfigError, Ending, History, Problem, Silent, StepError, TrainConfig, TrainError, Trainer,
+    bridge,
+};
 
 #[cfg(test)]
 mod tests;
@@ -116,7 +119,8 @@ pub struct Selection {
 pub struct Tried {
     /// Which candidate.
     pub label: String,
-    /// Mean true loss on the held-out rows of every part; none where all calls failed or training did.
+    /// Mean true loss on the held-out rows of every part; none where all calls failed, too many did
+    /// while training, or training diverged.
     pub losses: Vec<Option<f64>>,
     /// Their mean; none unless all parts have one.
     pub loss: Option<f64>,
@@ -274,19 +278,23 @@ impl Selection {
             ..config
         };
         let mut trainer = train(config, problem.with_rows(learned), Arc::clone(oracle))?;
-        let run = match trainer.run(&mut Silent) {
-            Ok(run) => run,
-            Err(TrainError::Step(_)) => {
-                let last = trainer.history().lines.last();
-                return Ok(Measured {
-                    loss: None,
-                    claimed: None,
-                    calls: last.map_or(0, |line| line.calls),
-                    failed: last.map_or(0, |line| line.failed),
-                });
-            }
-            Err(error) => return Err(error),
+        let run = trainer.run(&mut Silent);
+        let meter = trainer.meter();
+        let without_loss = Measured {
+            loss: None,
+            claimed: None,
+            calls: meter.calls,
+            failed: meter.failed,
         };
+        match run {
+            Ok(run) if run.ending == Ending::OracleGone => {
+                return Err(TrainError::OracleGone(run.reason.unwrap_or_default()));
+            }
+            Ok(run) if run.ending == Ending::OracleFails => return Ok(without_loss),
+            Ok(_) => {}
+            Err(TrainError::Step(StepError::Diverged { .. })) => return Ok(without_loss),
+            Err(error) => return Err(error),
+        }
 
         let data = problem
             .data()
@@ -306,8 +314,8 @@ impl Selection {
         Ok(Measured {
             loss: mean(&losses),
             claimed: claimed(trainer.history()),
-            calls: run.oracle_calls + metered.calls(),
-            failed: run.failed_calls + metered.failed(),
+            calls: meter.calls + metered.calls(),
+            failed: meter.failed + metered.failed(),
         })
     }
 }

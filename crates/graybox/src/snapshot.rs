@@ -116,7 +116,9 @@ impl Snapshot {
             (name, view)
         });
         let bytes = safetensors::serialize(views, None).map_err(|error| file(path, &error))?;
-        let aside = path.with_extension("tmp");
+        // Added, not put in place of an extension: two files of one folder must not share it.
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".tmp");
         let write = || -> std::io::Result<()> {
             let mut handle = File::create(&aside)?;
             handle.write_all(&bytes)?;

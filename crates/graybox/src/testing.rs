@@ -35,17 +35,20 @@ impl Harness {
         }
     }
 
+    /// The flag that asks an algorithm to stop.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
     /// What an algorithm is given in a round.
     pub fn probe(&mut self) -> Probe<'_> {
-        Probe {
-            metered: &mut self.metered,
-            calls: &mut self.calls,
-            objective: &**self.problem.objective(),
-            actions: self.problem.actions(),
-            rng: &mut self.rng,
-            device: self.problem.device(),
-            stop: &self.stop,
-        }
+        Probe::new(
+            &mut self.metered,
+            &mut self.calls,
+            &self.problem,
+            &mut self.rng,
+            &self.stop,
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use graybox_model::MlpConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::error::at_least_one;
+use crate::error::{at_least_one, units};
 use crate::{AlgorithmConfig, ConfigError, FailureLimit, LearningRate};
 
 /// How a policy is trained. Everything here can stand in a config file.
@@ -57,13 +57,7 @@ impl TrainConfig {
         at_least_one("batch", self.rows_per_round())?;
         self.learning_rate.check("learning_rate")?;
         self.failures.check()?;
-        if let Err(error) = self.policy.check() {
-            return Err(ConfigError::new(
-                "policy",
-                error,
-                "hidden layers with units",
-            ));
-        }
+        units("policy", &self.policy)?;
         self.algorithm.check()
     }
 

@@ -4,19 +4,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use burn::module::Module;
 use graybox_model::{MlpPolicy, Policy};
-use graybox_oracle::{Answered, Budget, Dims, Metered, Oracle, Queries, Record, RowError, Rows};
+use graybox_oracle::{Answered, Budget, Dims, Meter, Metered, Oracle, Record, RowError};
 use rand::seq::SliceRandom;
 
 use crate::algorithm::{PolicyFactory, TrainedSurrogate};
 use crate::checkpoint::Checkpoint;
-use crate::snapshot::Snapshot;
 use crate::{
-    Algorithm, Calls, ConfigError, Dataset, Diagnosis, Ending, Evidence, Facts, History, Observer,
-    Probe, Problem, Progress, RunReport, Score, SnapshotError, Stop, Student, TrainConfig,
-    TrainError, bridge, diagnose, seed,
+    Algorithm, Calls, ConfigError, Dataset, Diagnosis, Ending, Facts, History, Observer, Probe,
+    Problem, Progress, RunReport, Score, Stop, Student, TrainConfig, TrainError, seed,
 };
+
+mod resume;
+mod score;
+
+use resume::fingerprint;
 
 /// A run: a policy, what trains it, and the oracle with a meter on it.
 pub struct Trainer<P: Policy> {
@@ -43,8 +45,10 @@ pub struct Trainer<P: Policy> {
     diagnosed: Vec<Diagnosis>,
     record: Option<Box<dyn Record>>,
     checkpoint: Option<Checkpoint>,
-    /// What stands for the calls it was started with.
+    /// Stands for the calls it was started with.
     warm: Option<String>,
+    /// Widths of what scores are taken from, where it is not the oracle.
+    truth: Option<Dims>,
 }
 
 impl Trainer<MlpPolicy> {
@@ -120,6 +124,7 @@ impl<P: Policy> Trainer<P> {
             record: None,
             checkpoint: None,
             warm: None,
+            truth: None,
         })
     }
 
@@ -134,6 +139,7 @@ impl<P: Policy> Trainer<P> {
     /// algorithm sees it.
     #[must_use]
     pub fn with_truth(mut self, truth: impl Oracle + 'static) -> Self {
+        self.truth = Some(truth.dims());
         self.metered = self.metered.with_truth(truth);
         self
     }
@@ -154,7 +160,7 @@ impl<P: Policy> Trainer<P> {
     }
 
     /// Starts with calls that other runs have paid for, such as the [`answers`] of a ledger: they teach the
-    /// surrogate before the first call, and are not charged.
+    /// surrogate before the first call, and are not charged. Those of several runs are added one after the other.
     ///
     /// # Errors
     /// If they are of other widths than the problem, or the algorithm learns from its own calls alone.
@@ -165,7 +171,12 @@ impl<P: Policy> Trainer<P> {
         if !self.algorithm.recall(answered) {
             return Err(TrainError::NoWarmStart(self.algorithm.facts().name));
         }
-        self.warm = Some(print(&[answered.x(), answered.u(), answered.y()]));
+        let print = fingerprint(&[answered.x(), answered.u(), answered.y()]);
+        let earlier = self
+            .warm
+            .take()
+            .map_or_else(String::new, |earlier| earlier + ", ");
+        self.warm = Some(earlier + &print);
         Ok(self)
     }
 
@@ -178,13 +189,14 @@ impl<P: Policy> Trainer<P> {
         self
     }
 
-    /// Trains until the budget is spent, somebody stops it, or the oracle is lost.
+    /// Trains until the budget is spent, somebody stops it, too many calls fail, or the oracle is lost.
     ///
     /// # Errors
-    /// If a round fails; what was learned until then is still in [`policy`](Self::policy). If the record or
+    /// If the held-out rows, or what scores are taken from, do not fit the problem. If a round fails; what was learned until then is still in [`policy`](Self::policy). If the record or
     /// the checkpoint cannot be read or written, or is of another run.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<RunReport, TrainError> {
         let start = Instant::now();
+        self.check_scores()?;
         self.take_up()?;
         if self.round == 0 {
             self.loss_before = self.score()?;
@@ -214,37 +226,6 @@ impl<P: Policy> Trainer<P> {
             oracle_s: meter.seconds,
             diagnoses,
         })
-    }
-
-    /// Begins the run in its record, and goes on from its checkpoint.
-    fn take_up(&mut self) -> Result<(), TrainError> {
-        let key = self.key();
-        if let Some(record) = self.record.take() {
-            self.metered.keep_in(record, &key)?;
-        }
-        if self.round == 0
-            && let Some(checkpoint) = &self.checkpoint
-            && let Some(snapshot) = checkpoint.read(&key)?
-        {
-            self.resume(&snapshot)?;
-        }
-        Ok(())
-    }
-
-    /// Everything that decides which rows are asked: two runs of the same key are the same run.
-    fn key(&self) -> String {
-        let print = |data: &Dataset| print(&[data.x(), data.target()]);
-        let mut key = serde_json::json!({
-            "algorithm": self.algorithm.facts().name,
-            "config": self.config,
-            "parameters": Module::num_params(self.student.policy()),
-            "data": print(self.problem.data().host()),
-            "held_out": self.held_out.as_ref().map(print),
-        });
-        if let Some(warm) = &self.warm {
-            key["warm_start"] = warm.as_str().into();
-        }
-        key.to_string()
     }
 
     fn train(
@@ -285,31 +266,17 @@ impl<P: Policy> Trainer<P> {
         Ok((Ending::BudgetSpent, None))
     }
 
-    /// Writes the checkpoint, if there is one and it is time to.
-    fn save(&mut self, now: bool) -> Result<(), TrainError> {
-        let due = |checkpoint: &Checkpoint| now || checkpoint.is_due();
-        if self.round > 0 && self.checkpoint.as_ref().is_some_and(due) {
-            let (snapshot, key) = (self.snapshot()?, self.key());
-            if let Some(checkpoint) = &mut self.checkpoint {
-                checkpoint.write(snapshot, &key)?;
-            }
-        }
-        Ok(())
-    }
-
     fn round(&mut self, index: Vec<usize>, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let batch = self.problem.data().batch(index);
         let mut rng = seed::stream(self.config.seed, "round", self.round);
         self.metered.begin_round(self.round);
-        let mut probe = Probe {
-            metered: &mut self.metered,
-            calls: &mut self.calls,
-            objective: &**self.problem.objective(),
-            actions: self.problem.actions(),
-            rng: &mut rng,
-            device: self.problem.device(),
-            stop: &self.stop,
-        };
+        let mut probe = Probe::new(
+            &mut self.metered,
+            &mut self.calls,
+            &self.problem,
+            &mut rng,
+            &self.stop,
+        );
         let report = self
             .algorithm
             .round(&mut self.student, &batch, &mut probe)?;
@@ -332,15 +299,13 @@ impl<P: Policy> Trainer<P> {
     /// False if it was stopped before it was done.
     fn finish(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
         let mut rng = seed::stream(self.config.seed, "finish", 0);
-        let mut probe = Probe {
-            metered: &mut self.metered,
-            calls: &mut self.calls,
-            objective: &**self.problem.objective(),
-            actions: self.problem.actions(),
-            rng: &mut rng,
-            device: self.problem.device(),
-            stop: &self.stop,
-        };
+        let mut probe = Probe::new(
+            &mut self.metered,
+            &mut self.calls,
+            &self.problem,
+            &mut rng,
+            &self.stop,
+        );
         let report = self.algorithm.finish(&mut self.student, &mut probe)?;
         let done = report.is_some() || !self.stop.is_set();
         if let Some(report) = report {
@@ -349,39 +314,6 @@ impl<P: Policy> Trainer<P> {
             self.tell(line, observer);
         }
         Ok(done)
-    }
-
-    /// Looks for what keeps the run from learning, and tells what was not told before.
-    fn diagnose(&mut self, observer: &mut dyn Observer) -> Vec<Diagnosis> {
-        let surrogate = self.algorithm.surrogate();
-        let diagnoses = diagnose(&Evidence {
-            problem: &self.problem,
-            history: &self.history.lines,
-            calls: &self.calls,
-            actions_now: &self.actions_now(),
-            surrogate: surrogate.as_deref(),
-        });
-        for diagnosis in &diagnoses {
-            let same = |told: &Diagnosis| told.title() == diagnosis.title();
-            if !self.diagnosed.iter().any(same) {
-                observer.diagnosis(diagnosis);
-                self.diagnosed.push(diagnosis.clone());
-            }
-        }
-        diagnoses
-    }
-
-    /// What the policy does now in the contexts of the latest calls, `[calls, d_u]`.
-    fn actions_now(&self) -> Rows {
-        let dims = self.problem.dims();
-        if self.calls.is_empty() {
-            return Rows::new(dims.u);
-        }
-        let mut x = Rows::with_capacity(dims.x, self.calls.len());
-        for call in self.calls.iter() {
-            x.push(&call.x).expect("calls are as wide as the problem");
-        }
-        bridge::download(self.student.act(bridge::upload(&x, self.problem.device())))
     }
 
     /// The training rows of the next round: every row once per pass over the data, in an order drawn anew
@@ -405,24 +337,6 @@ impl<P: Policy> Trainer<P> {
             order[(position % rows) as usize]
         });
         Some(index.collect())
-    }
-
-    /// Mean true loss on the held-out rows; none if there are none or every call failed.
-    fn score(&mut self) -> Result<Option<f64>, TrainError> {
-        let Some(data) = self.held_out.as_ref() else {
-            return Ok(None);
-        };
-        let x = bridge::upload(data.x(), self.problem.device());
-        let u = bridge::download(self.student.act(x));
-        let queries = Queries::new(data.x(), &u).expect("one action per context");
-        let outcomes = self.metered.score(queries)?;
-        let objective = self.problem.objective();
-        let losses: Vec<f64> = (outcomes.iter().zip(data.target().iter()))
-            .filter_map(|(y, target)| Some(objective.value(y.as_ref().ok()?, target)))
-            .collect();
-        self.last_score = Some(Score { u, outcomes });
-        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-        Ok((!losses.is_empty()).then_some(mean))
     }
 
     fn line(&self, loss: Option<f64>, held_out: Option<f64>) -> Progress {
@@ -477,6 +391,11 @@ impl<P: Policy> Trainer<P> {
         self.last_score.as_ref()
     }
 
+    /// What was asked of the oracle so far.
+    pub fn meter(&self) -> Meter {
+        self.metered.meter()
+    }
+
     /// The latest charged calls.
     pub fn calls(&self) -> &Calls {
         &self.calls
@@ -486,75 +405,22 @@ impl<P: Policy> Trainer<P> {
     pub fn history(&self) -> &History {
         &self.history
     }
-
-    /// The state between two rounds, from which [`resume`](Self::resume) goes on bit for bit.
-    ///
-    /// # Errors
-    /// If something cannot be encoded.
-    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
-        let mut snapshot = Snapshot::new();
-        snapshot.put(
-            "trainer",
-            &(
-                self.round,
-                self.drawn,
-                self.scored,
-                self.loss_before,
-                self.finished,
-            ),
-        )?;
-        snapshot.put("meter", &self.metered.meter())?;
-        snapshot.put("history", &self.history.lines)?;
-        snapshot.put("calls", &self.calls)?;
-        self.student.save("student", &mut snapshot)?;
-        self.algorithm.save(&mut snapshot)?;
-        Ok(snapshot)
-    }
-
-    /// Goes on from a snapshot of a run with the same settings.
-    ///
-    /// # Errors
-    /// If the snapshot is of another configuration.
-    pub fn resume(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        (
-            self.round,
-            self.drawn,
-            self.scored,
-            self.loss_before,
-            self.finished,
-        ) = snapshot.get("trainer")?;
-        self.metered.resume(snapshot.get("meter")?);
-        self.history.lines = snapshot.get("history")?;
-        self.calls = snapshot.get("calls")?;
-        self.student.load("student", snapshot)?;
-        self.algorithm.load(snapshot)
-    }
-}
-
-/// How many rows there are, and a hash of their numbers.
-fn print(columns: &[&Rows]) -> String {
-    let values = columns.iter().flat_map(|rows| rows.as_slice());
-    let bytes: Vec<u8> = values
-        .flat_map(|value| value.to_bits().to_le_bytes())
-        .collect();
-    let n = columns.first().map_or(0, |rows| rows.len());
-    format!("{n} rows {:016x}", seed::fnv1a(&bytes))
 }
 
 fn check_widths(problem: &Problem, found: Dims, other: &'static str) -> Result<(), TrainError> {
     let asked = problem.dims();
     let checks = [
-        ("the data's context x", asked.x, found.x),
-        ("the actions u", asked.u, found.u),
-        ("the data's target y", asked.y, found.y),
+        ("context x", asked.x, found.x),
+        ("action u", asked.u, found.u),
+        ("target y", asked.y, found.y),
     ];
-    for (what, asked, found) in checks {
-        if asked != found {
+    for (what, here, there) in checks {
+        if here != there {
             return Err(TrainError::Width {
                 what,
-                found: asked,
+                here,
                 other,
-                expected: found,
+                there,
             });
         }
     }

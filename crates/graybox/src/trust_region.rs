@@ -11,15 +11,15 @@ use graybox_model::{squared_excess, squared_excess_gradient};
 ///
 /// # Shapes
 /// `[n, d_u]`, `[n, d_u]`, `scale`: `[1, d_u]` → `[n]`
-pub fn outside(u: Tensor<2>, u_0: Tensor<2>, scale: &Tensor<2>, radius: f64) -> Tensor<1> {
+pub fn penalty(u: Tensor<2>, u_0: Tensor<2>, scale: &Tensor<2>, radius: f64) -> Tensor<1> {
     squared_excess(u, u_0, scale.clone(), radius)
 }
 
-/// The gradient of the sum of [`outside`] with respect to `u`, all operands being constants.
+/// The gradient of the sum of [`penalty`] with respect to `u`, all operands being constants.
 ///
 /// # Shapes
 /// `[n, d_u]`, `[n, d_u]`, `scale`: `[1, d_u]` → `[n, d_u]`
-pub fn pull(u: Tensor<2>, u_0: Tensor<2>, scale: &Tensor<2>, radius: f64) -> Tensor<2> {
+pub fn penalty_gradient(u: Tensor<2>, u_0: Tensor<2>, scale: &Tensor<2>, radius: f64) -> Tensor<2> {
     squared_excess_gradient(u, u_0, scale.clone(), radius)
 }
 
@@ -29,12 +29,12 @@ mod tests {
     use crate::bridge;
 
     #[test]
-    fn nothing_is_penalised_within_the_radius_and_the_pull_is_inwards_beyond() {
+    fn nothing_is_penalised_within_the_radius_and_the_gradient_is_outwards_beyond() {
         let device = Device::flex();
         let u = Tensor::<2>::from_data([[0.5, 0.0], [0.0, 0.0], [30.0, 40.0]], &device);
         let u = Tensor::from_inner(u).require_grad();
         let scale = Tensor::from_data([[10.0, 10.0]], &device);
-        let rows = outside(u.clone(), u.zeros_like().inner(), &scale, 0.1);
+        let rows = penalty(u.clone(), u.zeros_like().inner(), &scale, 0.1);
         let expected = (5.0 / 2f64.sqrt() - 0.1).powi(2);
         let found = bridge::download(rows.clone().inner().unsqueeze_dim(1));
         assert_eq!(found.as_slice()[..2], [0.0, 0.0]);
@@ -43,13 +43,14 @@ mod tests {
         let mut gradients = rows.sum().backward();
         let by_graph = bridge::download(u.grad_remove(&mut gradients).unwrap());
         let u = u.inner();
-        let pull = bridge::download(pull(u.clone(), u.zeros_like(), &scale, 0.1));
-        for (by_graph, pull) in by_graph.as_slice().iter().zip(pull.as_slice()) {
-            assert!((by_graph - pull).abs() < 1e-5);
+        let by_hand = penalty_gradient(u.clone(), u.zeros_like(), &scale, 0.1);
+        let by_hand = bridge::download(by_hand);
+        for (by_graph, by_hand) in by_graph.as_slice().iter().zip(by_hand.as_slice()) {
+            assert!((by_graph - by_hand).abs() < 1e-5);
         }
-        assert_eq!(pull.as_slice()[..4], [0.0; 4]);
+        assert_eq!(by_hand.as_slice()[..4], [0.0; 4]);
         // Along u, and 4/3 as strong in the second action.
-        let [first, second] = [pull.as_slice()[4], pull.as_slice()[5]];
+        let [first, second] = [by_hand.as_slice()[4], by_hand.as_slice()[5]];
         assert!(first > 0.0 && (second / first - 4.0 / 3.0).abs() < 1e-5);
     }
 }

@@ -9,7 +9,7 @@ use graybox::algorithm::{
     Step, TwoStageConfig, WeightReinforceConfig,
 };
 use graybox::model::{FlatLayout, HeadConfig, MlpConfig, MlpPolicy, Policy as _};
-use graybox::oracle::{Answered, Dims, Oracle, Outcome, Queries, RowError, Rows};
+use graybox::oracle::{Answered, Dims, FnOracle, Oracle, Outcome, Queries, RowError, Rows};
 use graybox::testing::Harness;
 use graybox::{
     Algorithm, AlgorithmConfig, Dataset, LearningRate, Observer, Problem, Progress, Silent, Stop,
@@ -446,12 +446,7 @@ fn refusal(algorithm: AlgorithmConfig) -> Option<String> {
 /// Whether a refusal names the setting at this path: its last part that is a word.
 fn names(refusal: &str, path: &str) -> bool {
     let mut words = path.rsplit('.').filter(|part| part.parse::<u8>().is_err());
-    let leaf = words.next().unwrap_or_default();
-    // The widths of hidden layers are refused under the name of their network.
-    refusal.contains(leaf)
-        || words
-            .next()
-            .is_some_and(|network| refusal.contains(network))
+    refusal.contains(words.next().unwrap_or_default())
 }
 
 #[test]
@@ -486,7 +481,6 @@ const ZERO_HAS_A_MEANING: [(&str, &[&str]); 7] = [
             "closing",
             "constant",
             "decay",
-            "exploration.last",
             "feasibility",
             "guard",
             "ramp",
@@ -524,6 +518,62 @@ fn zero_is_refused_by_name_before_any_call_unless_it_has_a_meaning() {
         let expected = of_name.map_or(&[][..], |(_, paths)| *paths);
         assert_eq!(accepted, expected, "{name}");
     }
+}
+
+#[test]
+fn shares_are_asked_for_that_sum_to_one_or_are_refused() {
+    let mut refused = Vec::new();
+    for algorithm in quick() {
+        let name = algorithm.name();
+        let asked = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&asked);
+        let oracle = FnOracle::new(Dims::new(2, 3, 2), move |x: &[f64], u: &[f64]| {
+            let whole = (u.iter().sum::<f64>() - 1.0).abs() < 1e-5;
+            assert!(whole && u.iter().all(|share| *share >= 0.0), "{u:?}");
+            seen.fetch_add(1, Ordering::Relaxed);
+            [u[0] + x[0], u[1] - u[2]]
+        });
+        let actions = HeadConfig::Simplex { n: 3 };
+        let problem = Problem::new(data(32), actions, &Device::flex()).unwrap();
+        match Trainer::new(config(algorithm, 256, 1), problem, oracle) {
+            Ok(mut trainer) => {
+                trainer.run(&mut Silent).unwrap();
+                assert!(asked.load(Ordering::Relaxed) > 0, "{name}");
+            }
+            Err(error) => {
+                assert!(error.to_string().contains(name), "{error}");
+                refused.push(name);
+            }
+        }
+    }
+    assert_eq!(refused, ["finite_difference", "spsa"]);
+}
+
+#[test]
+fn rows_and_scores_of_other_widths_are_refused_before_any_call() {
+    let (oracle, seen) = Plane::new();
+    let algorithm = AlgorithmConfig::default();
+    let narrow = Rows::from_vec(1, vec![0.5]).unwrap();
+    let other = Dataset::new(narrow, Rows::from_vec(2, vec![0.5; 2]).unwrap()).unwrap();
+    let mut trainer = Trainer::new(config(algorithm.clone(), 32, 1), problem(data(8)), oracle)
+        .unwrap()
+        .with_held_out(other);
+    let error = trainer.run(&mut Silent).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "context x has 2 columns in the training problem and 1 in the held-out data: they must agree"
+    );
+    assert_eq!(seen.load(Ordering::Relaxed), 0);
+
+    let (oracle, seen) = Plane::new();
+    let truth = FnOracle::new(Dims::new(2, 2, 1), |_: &[f64], _: &[f64]| [0.0]);
+    let mut trainer = Trainer::new(config(algorithm, 32, 1), problem(data(8)), oracle)
+        .unwrap()
+        .with_held_out(data(8))
+        .with_truth(truth);
+    let error = trainer.run(&mut Silent).unwrap_err().to_string();
+    assert!(error.contains("target y has 2 columns"), "{error}");
+    assert_eq!(seen.load(Ordering::Relaxed), 0);
 }
 
 #[test]
@@ -610,11 +660,24 @@ fn a_warm_start_is_free_and_helps_or_is_refused() {
 }
 
 #[test]
+fn what_several_runs_have_left_is_added_up() {
+    let config = config(AlgorithmConfig::default(), 32, 5);
+    let trainer = Trainer::new(config, problem(data(64)), Plane::new().0).unwrap();
+    let twice = trainer
+        .with_warm_start(&earlier_calls(8))
+        .and_then(|trainer| trainer.with_warm_start(&earlier_calls(16)));
+    assert_eq!(twice.unwrap().run(&mut Silent).unwrap().oracle_calls, 32);
+}
+
+#[test]
 fn a_warm_start_of_another_oracle_is_refused() {
     let (oracle, _) = Plane::new();
     let config = config(AlgorithmConfig::default(), 96, 5);
     let trainer = Trainer::new(config, problem(data(8)), oracle).unwrap();
     let refused = trainer.with_warm_start(&Answered::new(Dims::new(2, 3, 2)));
     let message = refused.err().unwrap().to_string();
-    assert_eq!(message, "the actions u is 2 wide but the warm start has 3");
+    assert_eq!(
+        message,
+        "action u has 2 columns in the training problem and 3 in the warm start: they must agree"
+    );
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use graybox::algorithm::OptimizerKind;
+use graybox::algorithm::{AnchoredConfig, OptimizerKind};
 use graybox::model::Policy;
 use graybox::{
     Adam, Algorithm, Batch, Facts, LearningRate, Probe, Problem, RoundReport, Snapshot,
@@ -85,10 +85,8 @@ impl ReplayConfig {
 
     /// Updates per call under a budget: by default those of `anchored`.
     fn steps_per_call(&self, budget: u64) -> f64 {
-        self.steps_per_call.unwrap_or_else(|| {
-            let budget = budget as f64;
-            10_000.0 * (budget / 2_000.0).sqrt() / budget
-        })
+        let default = || AnchoredConfig::default().steps_per_call(budget);
+        self.steps_per_call.unwrap_or_else(default)
     }
 
     fn optimizer(&self) -> ModuleOptimizer {

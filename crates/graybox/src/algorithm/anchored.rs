@@ -31,6 +31,7 @@ use graybox_model::{Ensemble, MlpSurrogate, Policy, Surrogate};
 use graybox_oracle::{Answered, Rows};
 use rand::RngExt;
 
+use super::rows::random_rows;
 use super::{Algorithm, Facts, PolicyFactory, TrainedSurrogate};
 use crate::exploration::Antithetic;
 use crate::feasibility::Feasibility;
@@ -238,11 +239,6 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             self.population.members[row_idx % n].observe(loss);
         }
     }
-}
-
-fn random_rows(probe: &mut Probe<'_>, n: usize, among: usize) -> Vec<usize> {
-    let rng = probe.rng();
-    (0..n).map(|_| rng.random_range(0..among)).collect()
 }
 
 impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {

@@ -13,7 +13,6 @@
 
 use graybox_model::Policy;
 use graybox_oracle::{Outcome, Rows};
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::difference_step;
@@ -126,10 +125,8 @@ impl FiniteDifference {
         probe: &mut Probe<'_>,
     ) -> Result<f64, StepError> {
         let among = self.data.host().len();
-        let draw = |_| probe.rng().random_range(0..among);
-        let sample = self
-            .data
-            .batch((0..difference_step::PROBES).map(draw).collect());
+        let sample = rows::random_rows(probe, difference_step::PROBES, among);
+        let sample = self.data.batch(sample);
         let u = probe.download_actions(&sample, student.act(sample.x.clone()))?;
         difference_step::choose(self.scheme, &sample, &u, &self.outcome_scale, probe)
     }

@@ -6,6 +6,12 @@ use rand::rngs::StdRng;
 
 use crate::{Batch, Probe, seed};
 
+/// `n` row numbers below `among`, drawn with replacement.
+pub(super) fn random_rows(probe: &mut Probe<'_>, n: usize, among: usize) -> Vec<usize> {
+    let rng = probe.rng();
+    (0..n).map(|_| rng.random_range(0..among)).collect()
+}
+
 /// What one row says.
 #[derive(Debug, Clone)]
 pub(super) struct RowGradient {

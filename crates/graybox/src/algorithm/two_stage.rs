@@ -55,6 +55,13 @@ struct Fit {
     updates: usize,
 }
 
+/// Whether networks are to be left half trained.
+type Stopped = fn(&Probe<'_>) -> bool;
+
+fn when_asked(probe: &Probe<'_>) -> bool {
+    probe.stopped()
+}
+
 /// A fit looks at the rows set aside this often.
 const CHECKS: usize = 50;
 /// Checks without a better one after which a fit ends.
@@ -113,7 +120,7 @@ impl TwoStage {
 
     /// Fits the surrogate to the answered calls until those set aside say that it gets no better, and keeps
     /// the best. None with fewer than two answers.
-    fn fit(&mut self, probe: &mut Probe<'_>) -> Option<Fit> {
+    fn fit(&mut self, stopped: Stopped, probe: &mut Probe<'_>) -> Option<Fit> {
         let mut index = self.replay.answered();
         if index.len() < 2 {
             return None;
@@ -133,9 +140,9 @@ impl TwoStage {
         let mut best = (error(&self.surrogate, probe), self.surrogate.clone());
         let (mut updates, mut worse) = (0, 0);
         let every = self.config.fit_updates.div_ceil(CHECKS);
-        while updates < self.config.fit_updates && worse < PATIENCE && !probe.stopped() {
-            let draw = |_| learned[probe.rng().random_range(0..learned.len())];
-            let drawn: Vec<usize> = (0..self.config.rows).map(draw).collect();
+        while updates < self.config.fit_updates && worse < PATIENCE && !stopped(probe) {
+            let drawn = rows::random_rows(probe, self.config.rows, learned.len());
+            let drawn: Vec<usize> = drawn.into_iter().map(|nth| learned[nth]).collect();
             let rows = self.replay.select(probe.upload_index(&drawn));
             let y_hat = self.surrogate.forward(rows.x, rows.u);
             let loss = probe.objective().total(y_hat, &[Term::mean(rows.y)]);
@@ -166,29 +173,36 @@ impl TwoStage {
         &mut self,
         student: &mut Student<P>,
         report: RoundReport,
+        stopped: Stopped,
         probe: &mut Probe<'_>,
     ) -> RoundReport {
         self.done += 1;
-        let Some(fit) = self.fit(probe) else {
+        let Some(fit) = self.fit(stopped, probe) else {
             return report;
         };
-        self.train_policy(student, probe);
+        self.train_policy(student, stopped, probe);
         report
             .with("validation", fit.validation)
             .with("fit_updates", fit.updates as f64)
     }
 
     /// Trains the policy through the frozen surrogate on all contexts, whose outcomes nobody has to pay for.
-    fn train_policy<P: Policy>(&self, student: &mut Student<P>, probe: &mut Probe<'_>) {
+    fn train_policy<P: Policy>(
+        &self,
+        student: &mut Student<P>,
+        stopped: Stopped,
+        probe: &mut Probe<'_>,
+    ) {
         let frozen = self.surrogate.valid();
         let updates = self.config.policy_updates;
         for update in 0..updates {
-            if probe.stopped() {
+            if stopped(probe) {
                 break;
             }
             let among = self.data.host().len();
-            let draw = |_| probe.rng().random_range(0..among);
-            let batch = self.data.batch((0..self.config.rows).map(draw).collect());
+            let batch = self
+                .data
+                .batch(rows::random_rows(probe, self.config.rows, among));
             let u = student.policy().forward(batch.x.clone());
             let y_hat = frozen.forward(batch.x, u);
             let loss = probe.objective().total(y_hat, &[Term::mean(batch.target)]);
@@ -229,19 +243,27 @@ impl<P: Policy> Algorithm<P> for TwoStage {
         let cycle = self.done + 1;
         let due = probe.progress() >= cycle as f64 / self.config.cycles as f64;
         Ok(if cycle < self.config.cycles && due {
-            self.end_cycle(student, report, probe)
+            // A round is done as a whole or not at all.
+            self.end_cycle(student, report, |_| false, probe)
         } else {
             report
         })
     }
 
-    /// The last cycle ends when the calls are spent.
+    /// The last cycle ends when the calls are spent. One that is asked to stop leaves everything as it was.
     fn finish(
         &mut self,
         student: &mut Student<P>,
         probe: &mut Probe<'_>,
     ) -> Result<Option<RoundReport>, StepError> {
-        Ok(Some(self.end_cycle(student, RoundReport::new(None), probe)))
+        let as_it_was = (self.surrogate.clone(), self.done, student.clone());
+        let report = RoundReport::new(None);
+        let report = self.end_cycle(student, report, when_asked, probe);
+        if probe.stopped() {
+            (self.surrogate, self.done, *student) = as_it_was;
+            return Ok(None);
+        }
+        Ok(Some(report))
     }
 
     fn surrogate(&self) -> Option<Box<dyn TrainedSurrogate>> {

@@ -5,7 +5,7 @@ use crate::algorithm::{JointConfig, Routing, SpsaConfig};
 use crate::{AlgorithmConfig, Dataset, LearningRate};
 use burn::prelude::*;
 use graybox_model::{HeadConfig, MlpConfig};
-use graybox_oracle::{Dims, Outcome, Rows};
+use graybox_oracle::{Dims, Outcome, RowError, Rows};
 use std::sync::atomic::AtomicU64;
 
 /// Two contexts, one action, two outcomes, a target that can be reached.
@@ -95,6 +95,25 @@ fn calls_for_training_and_for_measuring_are_charged() {
         assert_eq!(selected.calls, seen);
         assert_eq!(seen, selection.cost(2, 100));
     }
+}
+
+#[test]
+fn a_lost_oracle_is_blamed_on_no_candidate() {
+    struct Gone;
+    impl Oracle for Gone {
+        fn dims(&self) -> Dims {
+            Dims::new(2, 1, 2)
+        }
+
+        fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
+            let error = RowError::Unavailable("nobody is left".into());
+            vec![Err(error); queries.len()]
+        }
+    }
+    let candidates = vary(&spsa(), "algorithm.step", &[0.05, 0.1]).unwrap();
+    let error = SELECTION.run(&candidates, &problem(60), Arc::new(Gone));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("nobody is left"), "{error}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use graybox_model::MlpConfig;
 use graybox_oracle::Dims;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{at_least_one, not_negative, positive};
+use crate::error::{at_least_one, not_negative, positive, units};
 use crate::exploration::Annealed;
 use crate::student::adam;
 use crate::{ConfigError, Soap};
@@ -159,15 +159,11 @@ impl AnchoredConfig {
         not_negative("anchored.decay", self.decay)?;
         not_negative("anchored.closing", self.closing)?;
         share("anchored.guard", self.guard)?;
-        if let Err(error) = self.surrogate.check() {
-            let expected = "hidden layers with units";
-            return Err(ConfigError::new("anchored.surrogate", error, expected));
-        }
-        Ok(())
+        units("anchored.surrogate", &self.surrogate)
     }
 
     /// Inner steps per call under a budget.
-    pub(super) fn steps_per_call(&self, budget: u64) -> f64 {
+    pub fn steps_per_call(&self, budget: u64) -> f64 {
         self.steps_per_call.unwrap_or_else(|| {
             let budget = budget as f64;
             10_000.0 * (budget / 2_000.0).sqrt() / budget

@@ -64,7 +64,8 @@ impl<S: Surrogate> Outlook<'_, S> {
             let u = probe.upload(&actions) * self.scale.clone();
             let linear = gauss_newton::linearise(&self.surrogate, &x, &u);
             let residual = bridge::download(linear.y - target.clone());
-            let pull = gauss_newton::pull(&linear.jacobian, &residual, &self.weights, scale);
+            let pull =
+                gauss_newton::step_gradient(&linear.jacobian, &residual, &self.weights, scale);
             let u = bridge::download(u);
             for (row_idx, (u, pull)) in u.iter().zip(pull.iter()).enumerate() {
                 let back: Vec<f64> = pull.iter().map(|step| -step).collect();

@@ -95,9 +95,6 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         }
         let steps = self.config.steps_per_call(recalled) * recalled as f64;
         for _ in 0..steps.round() as usize {
-            if probe.stopped() {
-                return;
-            }
             self.fit_surrogate(
                 self.config.surrogate_batch,
                 self.config.learning_rate,
@@ -189,11 +186,11 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let mut dloss_du = to_action(self.problem.objective().total_gradient(y_hat, &[fit]));
         if landscape.trust > 0.0 {
             let u_0 = member.reference.forward(x.clone());
-            let pull = trust_region::pull(u.clone(), u_0, &self.action_scale, radius);
+            let pull = trust_region::penalty_gradient(u.clone(), u_0, &self.action_scale, radius);
             dloss_du = dloss_du + pull * (landscape.trust / n);
         }
         if let Some(log_odds) = landscape.log_odds {
-            let pull = feasibility::pull(log_odds, x, u);
+            let pull = feasibility::penalty_gradient(log_odds, x, u);
             dloss_du = dloss_du + pull * (self.config.feasibility / n);
         }
         let student = &mut member.student;

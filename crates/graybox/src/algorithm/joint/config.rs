@@ -3,7 +3,7 @@
 use graybox_model::MlpConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{at_least_one, not_negative, positive};
+use crate::error::{at_least_one, not_negative, positive, units};
 use crate::{ConfigError, LearningRate};
 
 /// Which network learns from which term of L*.
@@ -98,13 +98,7 @@ impl JointConfig {
         at_least_one("joint.replay_batch", self.replay_batch)?;
         at_least_one("joint.ensemble", self.ensemble)?;
         self.learning_rate.check("joint.learning_rate")?;
-        if let Err(error) = self.surrogate.check() {
-            return Err(ConfigError::new(
-                "joint.surrogate",
-                error,
-                "hidden layers with units",
-            ));
-        }
+        units("joint.surrogate", &self.surrogate)?;
         if self.routing == Routing::Literal && self.updates > 1 {
             let expected = "1 with the literal routing: every update of it needs fresh outcomes";
             return Err(ConfigError::new("joint.updates", self.updates, expected));

@@ -3,9 +3,9 @@
 use burn::optim::GradientsParams;
 use burn::prelude::*;
 use graybox_model::{Policy, Surrogate, Term, inner_product};
-use rand::RngExt;
 
 use super::{Joint, Routing, report};
+use crate::algorithm::rows::random_rows;
 use crate::{Batch, Measured, Probe, RoundReport, Student};
 
 /// Rows a surrogate learns from. The weights sum to one.
@@ -139,9 +139,4 @@ impl<S: Surrogate> Joint<S> {
         };
         student.step(loss, progress);
     }
-}
-
-fn random_rows(probe: &mut Probe<'_>, n: usize, among: usize) -> Vec<usize> {
-    let rng = probe.rng();
-    (0..n).map(|_| rng.random_range(0..among)).collect()
 }

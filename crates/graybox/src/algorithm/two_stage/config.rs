@@ -4,7 +4,7 @@ use graybox_model::MlpConfig;
 use serde::{Deserialize, Serialize};
 
 use super::Sampling;
-use crate::error::{at_least_one, positive};
+use crate::error::{at_least_one, positive, units};
 use crate::{ConfigError, LearningRate};
 
 /// Settings of [`TwoStage`](super::TwoStage).
@@ -70,10 +70,6 @@ impl TwoStageConfig {
                 expected,
             ));
         }
-        if let Err(error) = self.surrogate.check() {
-            let expected = "hidden layers with units";
-            return Err(ConfigError::new("two_stage.surrogate", error, expected));
-        }
-        Ok(())
+        units("two_stage.surrogate", &self.surrogate)
     }
 }

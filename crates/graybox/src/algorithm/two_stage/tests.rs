@@ -90,7 +90,7 @@ fn the_fit_leaves_failed_rows_out_and_reports_its_error() {
     let problem = problem(bounded());
     let (mut method, mut harness) = collected(&problem, 512);
     method.config.fit_updates = 2_000;
-    let fit = method.fit(&mut harness.probe()).unwrap();
+    let fit = method.fit(|_| false, &mut harness.probe()).unwrap();
     // Targets have a standard deviation of 0.58, so the loss's unit is 3 times the squared error.
     assert!(fit.validation < 1e-2, "{:e}", fit.validation);
     let x = Tensor::<2>::from_data([[0.25]], &Device::flex());
@@ -114,7 +114,7 @@ fn a_fit_to_noise_ends_early_and_keeps_its_best() {
         let mut probe = harness.probe();
         method.round(&mut student, &batch, &mut probe).unwrap();
     }
-    let fit = method.fit(&mut harness.probe()).unwrap();
+    let fit = method.fit(|_| false, &mut harness.probe()).unwrap();
     assert!(fit.updates < method.config.fit_updates, "{}", fit.updates);
 }
 
@@ -128,7 +128,7 @@ fn the_surrogate_is_frozen_while_the_policy_learns_through_it() {
     let before = weights(&method);
     let mut student = student(&problem);
     let policy = student.act(problem.data().x().clone());
-    method.train_policy(&mut student, &mut harness.probe());
+    method.train_policy(&mut student, |_| false, &mut harness.probe());
     weights(&method).assert_eq(&before, true);
     let moved = student.act(problem.data().x().clone()) - policy;
     assert!(moved.abs().max().into_scalar::<f32>() > 1e-4);
@@ -182,7 +182,7 @@ fn the_policy_follows_the_gradient_through_the_surrogate() {
     let before = weights(&student);
     let oracle = FnOracle::new(Dims::new(1, 2, 1), outcome);
     let mut harness = Harness::new(problem.clone(), oracle, 1);
-    method.train_policy(&mut student, &mut harness.probe());
+    method.train_policy(&mut student, |_| false, &mut harness.probe());
     let after = weights(&student);
     for k in 0..2 {
         assert!(dloss_du[k].abs() > 0.01, "{dloss_du:?}");
@@ -204,4 +204,35 @@ fn settings_outside_their_meaning_are_refused_by_name() {
         ..TwoStageConfig::default()
     };
     assert_eq!(config.check().unwrap_err().field, "two_stage.cycles");
+}
+
+#[test]
+fn a_last_cycle_that_is_stopped_leaves_everything_as_it_was() {
+    let problem = problem(bounded());
+    let config = TwoStageConfig {
+        fit_updates: 20,
+        policy_updates: 20,
+        ..TwoStageConfig::default()
+    };
+    let mut method = TwoStage::new(config, &problem);
+    let (mut student, mut harness) = (student(&problem), harness(&problem));
+    let batch = problem.data().batch((0..32).collect());
+    let round = method.round(&mut student, &batch, &mut harness.probe());
+    assert!(round.is_ok());
+    let state = |method: &TwoStage, student: &Student<MlpPolicy>| {
+        let surrogate = FlatLayout::of(&method.surrogate).flatten(&method.surrogate);
+        let policy = FlatLayout::of(student.policy()).flatten(student.policy());
+        [surrogate, policy].map(|weights| weights.into_data())
+    };
+    let before = state(&method, &student);
+
+    harness.stop().set();
+    let finished = method.finish(&mut student, &mut harness.probe()).unwrap();
+    assert!(finished.is_none() && method.done == 0);
+    assert_eq!(state(&method, &student), before);
+
+    let mut harness = self::harness(&problem);
+    let finished = method.finish(&mut student, &mut harness.probe()).unwrap();
+    assert!(finished.is_some() && method.done == 1);
+    assert_ne!(state(&method, &student), before);
 }
