@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -289,6 +290,36 @@ fn as_many_calls_run_at_once_as_there_are_connections() {
     })
     .unwrap();
     assert!(ask(&oracle, &[0.0; 8]).iter().all(Result::is_ok));
+}
+
+#[test]
+fn threads_may_ask_at_once() {
+    let server = UmBridgeServer::start(vec![forward()], anywhere()).unwrap();
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        connections: 2,
+        ..UmBridgeConfig::new([server.url()])
+    });
+    let oracle = Arc::new(oracle.unwrap());
+    let (told, heard) = channel();
+    for thread in 0..4 {
+        let (oracle, told) = (Arc::clone(&oracle), told.clone());
+        thread::spawn(move || {
+            for round in 0..25 {
+                let first = f64::from(100 * thread + round);
+                // As many rows as no other thread asks for.
+                let rows = 0..=2 * thread;
+                let u: Vec<f64> = rows.map(|row| first + f64::from(row) / 8.0).collect();
+                let expected: Vec<Outcome> = u.iter().map(|u| truth(*u)).collect();
+                // The receiver is gone only if the test has failed.
+                let _ = told.send((ask(&oracle, &u), expected));
+            }
+        });
+    }
+    // A call that waits for the rows of another would wait for ever.
+    for _ in 0..4 * 25 {
+        let (outcomes, expected) = heard.recv_timeout(Duration::from_mins(1)).unwrap();
+        assert_eq!(outcomes, expected);
+    }
 }
 
 #[test]

@@ -1,11 +1,8 @@
 //! An oracle behind UM-Bridge servers.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use ureq::Agent;
 use ureq::config::Config as HttpConfig;
@@ -13,15 +10,19 @@ use ureq::config::Config as HttpConfig;
 use super::config::{ConnectError, UmBridgeConfig};
 use super::handshake::{self, Handshake, Shape};
 use crate::oracle::in_order;
-use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, RowError, Rows};
+use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, Rows};
 
+mod health;
+mod queue;
 mod send;
+
+use queue::{Ask, Queue};
 
 /// A model behind one or more UM-Bridge servers.
 ///
 /// Every row is a request of its own; `connections` of them are on their way at once, spread over the servers
-/// from one queue. The numbers of the model's inputs, one after the other, are `x` and then `u`; its outputs are
-/// `y`.
+/// from one queue. Threads may ask at once: each call has its queue and its connections. The numbers of the model's
+/// inputs, one after the other, are `x` and then `u`; its outputs are `y`.
 ///
 /// # Whom a failure is blamed on
 /// A model that says why it cannot answer fails the row. So does a `NaN`, which Python servers send as a good
@@ -44,73 +45,12 @@ pub struct UmBridgeOracle {
     agents: Vec<Agent>,
     token: Option<String>,
     stop: Arc<AtomicBool>,
-    state: Mutex<State>,
-    changed: Condvar,
 }
 
 struct Site {
     url: String,
     evaluate: String,
     gradient: String,
-}
-
-/// What is asked of every row.
-#[derive(Clone, Copy)]
-enum Ask<'a> {
-    Outcome,
-    /// These sensitivities of the outcome as sensitivities of the action.
-    PullBack(&'a Rows),
-}
-
-/// How long a row that finds out whether a server is up again is alone with it.
-const PROBE: Duration = Duration::from_secs(1);
-
-/// What the connections share.
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Task>,
-    /// Rows without an answer, in the queue or on their way.
-    left: usize,
-    health: Vec<Health>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Task {
-    row: usize,
-    deaths: u32,
-    /// The server that died over it last.
-    avoid: Option<usize>,
-}
-
-/// How a server is doing.
-#[derive(Debug, Clone, Default)]
-struct Health {
-    down: Option<Down>,
-    /// Rows it failed in a row without a reason.
-    silent: u32,
-    /// Why it is not asked any more.
-    given_up: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-struct Down {
-    since: Instant,
-    attempts: u32,
-    again: Instant,
-}
-
-/// What came of sending a row.
-enum Sent {
-    /// The row is done.
-    Done(Outcome),
-    /// The row was looked at, and nothing came back.
-    Lost(String),
-    /// Nobody has looked at the row.
-    NotNow(String),
-    /// The row is done, and says little for the server.
-    Silent(RowError),
-    /// This server takes no rows.
-    Never(String),
 }
 
 impl UmBridgeOracle {
@@ -163,10 +103,6 @@ impl UmBridgeOracle {
             });
         }
         let dims = handshake::dims(&config, &shape)?;
-        let state = State {
-            health: vec![Health::default(); sites.len()],
-            ..State::default()
-        };
         Ok(Self {
             description: Description::of_sizes(config.model.clone(), dims),
             config,
@@ -176,8 +112,6 @@ impl UmBridgeOracle {
             agents,
             token,
             stop: Arc::default(),
-            state: Mutex::new(state),
-            changed: Condvar::new(),
         })
     }
 
@@ -193,214 +127,6 @@ impl UmBridgeOracle {
     pub fn description(&self) -> &Description {
         &self.description
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One connection's part of the work: takes rows until all are answered.
-    fn work(
-        &self,
-        connection: usize,
-        queries: Queries<'_>,
-        ask: Ask<'_>,
-        answers: &Sender<Answer>,
-    ) {
-        let home = connection % self.sites.len();
-        let mut body = Vec::new();
-        let mut state = self.lock();
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                self.refuse_queued(&mut state, &RowError::Cancelled, answers);
-            }
-            if state.left == 0 {
-                return;
-            }
-            let now = Instant::now();
-            let Some((site, task)) = self.next(&mut state, home, now, answers) else {
-                let pause = pause(&state, now);
-                let waited = self.changed.wait_timeout(state, pause);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                continue;
-            };
-            drop(state);
-            let blocks = self.blocks(queries, task.row);
-            let sent = match ask {
-                Ask::Outcome => self.send_evaluate(connection, site, &blocks, &mut body),
-                Ask::PullBack(sensitivities) => {
-                    let sens = sensitivities.row(task.row);
-                    self.send_gradients(connection, site, &blocks, sens, &mut body)
-                }
-            };
-            let seconds = now.elapsed().as_secs_f64();
-            state = self.lock();
-            if let Some(outcome) = self.judge(&mut state, site, task, sent) {
-                state.left -= 1;
-                // The receiver outlives all connections.
-                let _ = answers.send(Answer {
-                    row: task.row,
-                    outcome,
-                    worker: Some(site),
-                    seconds: Some(seconds),
-                });
-            }
-            self.changed.notify_all();
-        }
-    }
-
-    /// The next row and the server to send it to: this connection's own, or another one while that is down.
-    fn next(
-        &self,
-        state: &mut State,
-        home: usize,
-        now: Instant,
-        answers: &Sender<Answer>,
-    ) -> Option<(usize, Task)> {
-        let usable = |health: &Health| health.given_up.is_none();
-        if !state.health.iter().any(usable) {
-            let reasons = state
-                .health
-                .iter()
-                .find_map(|health| health.given_up.clone());
-            let error = RowError::Unavailable(reasons.unwrap_or_default());
-            self.refuse_queued(state, &error, answers);
-            // Another call may find them up again.
-            return None;
-        }
-        let task = *state.queue.front()?;
-        let ready = |site: usize| {
-            let health = &state.health[site];
-            usable(health) && health.down.as_ref().is_none_or(|down| now >= down.again)
-        };
-        let n = self.sites.len();
-        let sites: Vec<usize> = (0..n)
-            .map(|step| (home + step) % n)
-            .filter(|site| ready(*site))
-            .collect();
-        let other = sites.iter().copied().find(|site| task.avoid != Some(*site));
-        let site = other.or(sites.first().copied())?;
-        state.queue.pop_front();
-        if let Some(down) = &mut state.health[site].down {
-            // One row finds out whether it is up again; the others wait or go elsewhere. A server that is still
-            // down says so at once, so that they need not wait for the answer.
-            down.again = now + PROBE;
-        }
-        Some((site, task))
-    }
-
-    /// What becomes of the row and of the server. None if the row is back in the queue.
-    fn judge(&self, state: &mut State, site: usize, mut task: Task, sent: Sent) -> Option<Outcome> {
-        let url = &self.sites[site].url;
-        let health = &mut state.health[site];
-        match sent {
-            Sent::Done(outcome) => {
-                *health = Health::default();
-                Some(outcome)
-            }
-            Sent::Silent(error) => {
-                health.down = None;
-                health.silent += 1;
-                if health.silent >= self.config.silent_failures {
-                    let n = health.silent;
-                    health.given_up = Some(format!("{url} failed {n} rows in a row: {error}"));
-                }
-                Some(Err(error))
-            }
-            Sent::Lost(reason) => {
-                self.set_down(health, url, &reason);
-                task.deaths += 1;
-                task.avoid = Some(site);
-                if task.deaths <= self.config.retries {
-                    state.queue.push_front(task);
-                    return None;
-                }
-                Some(Err(RowError::Crashed(format!("{url}: {reason}"))))
-            }
-            Sent::NotNow(reason) => {
-                self.set_down(health, url, &reason);
-                state.queue.push_front(task);
-                None
-            }
-            Sent::Never(reason) => {
-                health.given_up = Some(format!("{url}: {reason}"));
-                state.queue.push_front(task);
-                None
-            }
-        }
-    }
-
-    fn set_down(&self, health: &mut Health, url: &str, reason: &str) {
-        let now = Instant::now();
-        let down = health.down.get_or_insert(Down {
-            since: now,
-            attempts: 0,
-            again: now,
-        });
-        down.attempts += 1;
-        down.again = now + Duration::from_millis(25 << down.attempts.min(5));
-        if now.saturating_duration_since(down.since) > self.config.patience {
-            health.given_up = Some(format!("{url}: {reason}"));
-        }
-    }
-
-    fn refuse_queued(&self, state: &mut State, error: &RowError, answers: &Sender<Answer>) {
-        for task in std::mem::take(&mut state.queue) {
-            state.left -= 1;
-            let _ = answers.send(Answer::new(task.row, Err(error.clone())));
-        }
-        self.changed.notify_all();
-    }
-
-    /// Asks for something of every row.
-    fn ask(&self, queries: Queries<'_>, ask: Ask<'_>, tell: &mut dyn FnMut(Answer)) {
-        let mut tasks = VecDeque::with_capacity(queries.len());
-        for (row, (x, u)) in queries.iter().enumerate() {
-            let sens = match ask {
-                Ask::Outcome => &[][..],
-                Ask::PullBack(sensitivities) => sensitivities.row(row),
-            };
-            if x.iter().chain(u).chain(sens).all(|value| value.is_finite()) {
-                tasks.push_back(Task {
-                    row,
-                    deaths: 0,
-                    avoid: None,
-                });
-            } else {
-                // JSON has no word for it, so there is no way to ask.
-                tell(Answer::new(row, Err(RowError::Invalid)));
-            }
-        }
-        let connections = self.agents.len().min(tasks.len());
-        {
-            let mut state = self.lock();
-            state.left = tasks.len();
-            state.queue = tasks;
-            // What was given up may have been mended since.
-            state.health.fill(Health::default());
-        }
-        let (answers, told) = channel();
-        thread::scope(|scope| {
-            for connection in 0..connections {
-                let answers = answers.clone();
-                scope.spawn(move || self.work(connection, queries, ask, &answers));
-            }
-            drop(answers);
-            told.iter().for_each(&mut *tell);
-        });
-    }
-}
-
-/// How long there is nothing to do unless another connection has news.
-fn pause(state: &State, now: Instant) -> Duration {
-    let downs = state
-        .health
-        .iter()
-        .filter_map(|health| health.down.as_ref());
-    let next = downs
-        .map(|down| down.again.saturating_duration_since(now))
-        .min();
-    let most = Duration::from_millis(100);
-    next.unwrap_or(most).clamp(Duration::from_millis(1), most)
 }
 
 impl Oracle for UmBridgeOracle {
@@ -413,12 +139,12 @@ impl Oracle for UmBridgeOracle {
     }
 
     fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
-        self.ask(queries, Ask::Outcome, tell);
+        Queue::run(self, queries, Ask::Outcome, tell);
     }
 
     fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
         let ask = Ask::PullBack(sensitivities);
-        let pulled = || in_order(queries.len(), |tell| self.ask(queries, ask, tell));
+        let pulled = || in_order(queries.len(), |tell| Queue::run(self, queries, ask, tell));
         self.config.gradient.then(pulled)
     }
 }

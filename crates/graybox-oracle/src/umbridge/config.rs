@@ -25,7 +25,7 @@ pub struct UmBridgeConfig {
     pub urls: Vec<String>,
     /// The model's name.
     pub model: String,
-    /// Rows asked at the same time, over as many connections; at least one to each server. A server that runs
+    /// Rows of a call asked at the same time, over as many connections; at least one to each server. A server that runs
     /// one model at a time lets the others wait, within their time limit.
     pub connections: usize,
     /// How many of the model's input numbers are the context `x`; the others are the action `u`. If not stated,

@@ -3,8 +3,22 @@
 use super::super::wire::{
     Verdict, Wrt, read_evaluate, read_gradient, write_evaluate, write_gradient,
 };
-use super::{Sent, UmBridgeOracle};
-use crate::{Queries, RowError};
+use super::UmBridgeOracle;
+use crate::{Outcome, Queries, RowError};
+
+/// What came of sending a row.
+pub(super) enum Sent {
+    /// The row is done.
+    Done(Outcome),
+    /// The row was looked at, and nothing came back.
+    Lost(String),
+    /// Nobody has looked at the row.
+    NotNow(String),
+    /// The row is done, and says little for the server.
+    Silent(RowError),
+    /// This server takes no rows.
+    Never(String),
+}
 
 impl UmBridgeOracle {
     /// A row as the model takes it.
