@@ -65,6 +65,14 @@ pub enum ShapeError {
         /// Number of actions.
         u: usize,
     },
+    /// Sensitivities in another number than the rows they are of.
+    #[error("{found} rows of sensitivities for {rows} rows: each row needs its own")]
+    Sensitivities {
+        /// Number of rows.
+        rows: usize,
+        /// Rows of sensitivities.
+        found: usize,
+    },
 }
 
 /// Calls that cannot be paid for.
@@ -89,6 +97,9 @@ pub enum AskError {
     /// They cannot be paid for.
     #[error(transparent)]
     Budget(#[from] BudgetError),
+    /// They do not fit together.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// Their answers cannot be kept, or not be looked up.
     #[error(transparent)]
     Record(#[from] RecordError),

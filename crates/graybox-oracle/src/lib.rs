@@ -27,6 +27,7 @@ pub mod clusters {}
 mod closure;
 mod description;
 mod error;
+mod expected;
 #[cfg(all(any(test, feature = "fuzz"), any(unix, feature = "umbridge")))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use crate::expected::Expected;
 use crate::{
     Answer, AskError, Asking, BudgetError, Dims, Oracle, Outcome, Purpose, Queries, Recall, Record,
-    RecordError, RowError, Rows,
+    RecordError, RowError, Rows, ShapeError,
 };
 
 #[cfg(test)]
@@ -164,24 +165,32 @@ impl Metered {
     /// `sensitivities`: `[n, d_y]` → `[n, d_u]`
     ///
     /// # Errors
-    /// If fewer calls are left than rows are asked; nothing is asked then.
+    /// If fewer calls are left than rows are asked, or the sensitivities are not one row of `d_y` numbers for each;
+    /// nothing is asked then.
     pub fn pull_back(
         &mut self,
         queries: Queries<'_>,
         sensitivities: &Rows,
-    ) -> Result<Option<Vec<Outcome>>, BudgetError> {
-        let (asked, left) = (queries.len() as u64, self.left());
+    ) -> Result<Option<Vec<Outcome>>, AskError> {
+        let dims = self.oracle.dims();
+        let (found, expected) = (sensitivities.width(), dims.y);
+        if found != expected {
+            return Err(ShapeError::Width { found, expected }.into());
+        }
+        let (rows, found) = (queries.len(), sensitivities.len());
+        if found != rows {
+            return Err(ShapeError::Sensitivities { rows, found }.into());
+        }
+        let (asked, left) = (rows as u64, self.left());
         if asked > left {
-            return Err(BudgetError::Exceeded { asked, left });
+            return Err(BudgetError::Exceeded { asked, left }.into());
         }
         let start = Instant::now();
-        let Some(mut pulled) = self.oracle.pull_back(queries, sensitivities) else {
+        let Some(pulled) = self.oracle.pull_back(queries, sensitivities) else {
             return Ok(None);
         };
         let seconds = start.elapsed().as_secs_f64();
-        for row in &mut pulled {
-            check(row, self.oracle.dims().u);
-        }
+        let pulled = Expected::Gradient(dims.u).check_all(pulled, rows);
         let paid = pulled.iter().filter(is_paid).count() as u64;
         self.count(paid, seconds, Purpose::Train);
         self.meter.calls += paid;
@@ -291,7 +300,7 @@ impl Metered {
         let x = asking.queries.x().select(rows);
         let u = asking.queries.u().select(rows);
         let queries = Queries::new(&x, &u).expect("as many actions as contexts were selected");
-        let d_y = self.oracle.dims().y;
+        let expected = Expected::Outcome(self.oracle.dims().y);
         let (mut lost, mut paid) = (None, 0);
         let mut take = |mut answer: Answer| {
             let Some(&row) = rows.get(answer.row) else {
@@ -301,7 +310,7 @@ impl Metered {
                 return;
             }
             answer.row = row;
-            check(&mut answer.outcome, d_y);
+            expected.check(&mut answer.outcome);
             if is_paid(&&answer.outcome) {
                 paid += 1;
                 if let Err(error) = record.keep(asking, &answer) {
@@ -370,17 +379,8 @@ impl Metered {
 
 /// What an oracle answers, checked.
 fn ask(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
-    let mut outcomes = oracle.evaluate(queries);
-    // An oracle that lost count cannot say which answer belongs to which row.
-    if outcomes.len() != queries.len() {
-        let reason = format!("{} answers to {} rows", outcomes.len(), queries.len());
-        return vec![Err(RowError::Malformed(reason)); queries.len()];
-    }
-    let d_y = oracle.dims().y;
-    for outcome in &mut outcomes {
-        check(outcome, d_y);
-    }
-    outcomes
+    let expected = Expected::Outcome(oracle.dims().y);
+    expected.check_all(oracle.evaluate(queries), queries.len())
 }
 
 /// Whether the oracle was given the row.
@@ -390,33 +390,4 @@ fn ask(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
 )]
 fn is_paid(outcome: &&Outcome) -> bool {
     !outcome.as_ref().is_err_and(RowError::is_free)
-}
-
-/// Turns an outcome that cannot be used into a failed row.
-pub(crate) fn check(outcome: &mut Outcome, d_y: usize) {
-    if let Ok(y) = outcome
-        && let Some(reason) = fault(y, d_y)
-    {
-        *outcome = Err(RowError::Malformed(reason));
-    }
-}
-
-/// What is wrong with an outcome, if anything.
-fn fault(y: &[f64], d_y: usize) -> Option<String> {
-    if y.len() != d_y {
-        return Some(wrong_width(y.len(), d_y));
-    }
-    not_finite(y)
-}
-
-pub(crate) fn wrong_width(found: usize, d_y: usize) -> String {
-    format!("oracle returned {found} values for a row, expected d_y = {d_y}")
-}
-
-pub(crate) fn not_finite(y: &[f64]) -> Option<String> {
-    let dim = y.iter().position(|value| !value.is_finite())?;
-    Some(format!(
-        "outcome {dim} is {}, expected a finite number",
-        y[dim]
-    ))
 }

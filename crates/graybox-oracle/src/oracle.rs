@@ -61,7 +61,8 @@ pub trait Oracle: Send + Sync {
     /// `sᵀ ∂y/∂u` of every row for sensitivities `s`, `[n, d_y]`: `d_u` values per row, or the reason there are none.
     ///
     /// None where there is no such derivative, as of a black box, or nobody has allowed it to be used. Only methods
-    /// that say so in their description ask for it.
+    /// that say so in their description ask for it. Sensitivities that are not one row of `d_y` numbers for each query
+    /// are refused by [`Metered`](crate::Metered) and never come here; what is pulled back is checked as outcomes are.
     fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
         let _ = (queries, sensitivities);
         None

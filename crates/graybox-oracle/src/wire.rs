@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 pub(crate) use json::{Capped, Number, excerpt, parse, read_capped};
 pub(crate) use lines::Lines;
 
-use crate::metered::{not_finite, wrong_width};
+use crate::expected::Expected;
 use crate::{Outcome, RowError};
 
 /// The handshake.
@@ -178,11 +178,12 @@ pub(crate) fn text(error: &RawValue) -> String {
 fn read_row(row: &RawValue, d_y: usize) -> Outcome {
     let row: Capped<Number> = read_capped(row, d_y)
         .map_err(|error| RowError::Malformed(format!("`y` is not a list of numbers: {error}")))?;
+    let expected = Expected::Outcome(d_y);
     if row.found != d_y {
-        return Err(RowError::Malformed(wrong_width(row.found, d_y)));
+        return Err(RowError::Malformed(expected.wrong_width(row.found)));
     }
     let y: Vec<f64> = row.kept.into_iter().map(|number| number.0).collect();
-    match not_finite(&y) {
+    match expected.not_finite(&y) {
         Some(reason) => Err(RowError::Malformed(reason)),
         None => Ok(y),
     }
@@ -238,7 +239,8 @@ fn read_plain_rows(y: &RawValue, n: usize, d_y: usize) -> Option<Vec<Outcome>> {
                     values: &mut values,
                     d_y,
                 };
-                if rows.next_element_seed(row)?.is_none() || not_finite(&values).is_some() {
+                let more = rows.next_element_seed(row)?.is_some();
+                if !more || Expected::Outcome(d_y).not_finite(&values).is_some() {
                     return Ok(None);
                 }
                 outcomes.push(Ok(values));

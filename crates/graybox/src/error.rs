@@ -183,6 +183,7 @@ impl From<AskError> for StepError {
     fn from(error: AskError) -> Self {
         match error {
             AskError::Budget(error) => error.into(),
+            AskError::Shape(error) => error.into(),
             AskError::Record(error) => error.into(),
         }
     }

@@ -7,7 +7,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::{Fault, Ledger, LedgerError, kind, numbers, text};
-use crate::metered::check;
+use crate::expected::Expected;
 use crate::{Asking, Dims, Oracle, Outcome, Queries, RowError};
 
 /// An oracle that answers nothing by itself, for runs whose ledger is
@@ -103,7 +103,7 @@ impl Ledger {
     /// # Errors
     /// If nobody waits for this row, or the outcome is not `d_y` finite numbers; the row is then still wanted.
     pub fn tell(&mut self, id: i64, mut outcome: Outcome) -> Result<(), LedgerError> {
-        check(&mut outcome, self.dims.y);
+        Expected::Outcome(self.dims.y).check(&mut outcome);
         if let Err(RowError::Malformed(reason)) = &outcome {
             return Err(LedgerError::Told(format!("row {id}: {reason}")));
         }

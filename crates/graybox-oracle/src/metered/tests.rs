@@ -93,3 +93,63 @@ fn scores_are_counted_apart() {
     metered.score(Queries::new(&x, &x).unwrap()).unwrap();
     assert_eq!((metered.calls(), metered.scored()), (0, 2));
 }
+
+/// An oracle that is no black box, and pulls back whatever it is asked as these rows.
+struct Adjoint(Vec<Outcome>);
+
+impl Oracle for Adjoint {
+    fn dims(&self) -> Dims {
+        Dims::new(1, 1, 2)
+    }
+
+    fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
+        vec![Ok(vec![0.0; 2]); queries.len()]
+    }
+
+    fn pull_back(&self, _: Queries<'_>, _: &Rows) -> Option<Vec<Outcome>> {
+        Some(self.0.clone())
+    }
+}
+
+fn pull_back(pulled: &[Outcome], sensitivities: &Rows) -> (Result<Vec<Outcome>, AskError>, Meter) {
+    let mut metered = Metered::new(Adjoint(pulled.to_vec()), Budget::new(9).unwrap());
+    let x = rows(&[0.0, 0.0]);
+    let pulled = metered.pull_back(Queries::new(&x, &x).unwrap(), sensitivities);
+    (pulled.map(Option::unwrap), metered.meter())
+}
+
+#[test]
+fn derivatives_of_an_oracle_that_lost_count_belong_to_no_row() {
+    let sensitivities = Rows::from_vec(2, vec![1.0; 4]).unwrap();
+    for found in [1, 3] {
+        let (pulled, meter) = pull_back(&vec![Ok(vec![1.0]); found], &sensitivities);
+        let reason = format!("{found} answers to 2 rows");
+        assert_eq!(pulled, Ok(vec![Err(RowError::Malformed(reason)); 2]));
+        assert_eq!((meter.calls, meter.failed, meter.paid), (2, 2, 2));
+    }
+    let (pulled, _) = pull_back(&[Ok(vec![1.0]), Ok(vec![1.0, 2.0])], &sensitivities);
+    let reason = "oracle returned 2 values for a row, expected d_u = 1";
+    let malformed = Err(RowError::Malformed(reason.into()));
+    assert_eq!(pulled, Ok(vec![Ok(vec![1.0]), malformed]));
+}
+
+#[test]
+fn sensitivities_that_do_not_fit_are_refused_before_anything_is_asked() {
+    let few = Rows::from_vec(2, vec![1.0; 2]).unwrap();
+    let narrow = Rows::from_vec(1, vec![1.0; 2]).unwrap();
+    let refused = [
+        (few, ShapeError::Sensitivities { rows: 2, found: 1 }),
+        (
+            narrow,
+            ShapeError::Width {
+                found: 1,
+                expected: 2,
+            },
+        ),
+    ];
+    for (sensitivities, error) in refused {
+        let (pulled, meter) = pull_back(&[Ok(vec![1.0]), Ok(vec![1.0])], &sensitivities);
+        assert_eq!(pulled, Err(error.into()));
+        assert_eq!(meter, Meter::default());
+    }
+}

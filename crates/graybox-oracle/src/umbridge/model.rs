@@ -7,7 +7,7 @@ use axum::http::Method;
 use serde_json::Value;
 
 use super::wire::Wrt;
-use crate::metered::{check, not_finite};
+use crate::expected::Expected;
 use crate::{Oracle, Queries, RowError, Rows};
 
 /// A function under a name: lists of numbers in, lists of numbers out.
@@ -86,7 +86,7 @@ impl Model {
             let queries = Queries::new(&x, &u).expect("one context and one action");
             let missing = RowError::Malformed("the oracle gave no answer".into());
             let mut outcome = oracle.evaluate(queries).pop().unwrap_or(Err(missing));
-            check(&mut outcome, dims.y);
+            Expected::Outcome(dims.y).check(&mut outcome);
             outcome.map(|y| vec![y]).map_err(|error| match error {
                 RowError::Failed(reason) => reason,
                 error => error.to_string(),
@@ -127,7 +127,8 @@ impl Model {
                 "the model returned sizes {sizes:?}, expected {expected:?}"
             ));
         }
-        match output.iter().find_map(|block| not_finite(block)) {
+        let expected = |block: &[f64]| Expected::Outcome(block.len());
+        match (output.iter()).find_map(|block| expected(block).not_finite(block)) {
             Some(reason) => Err(reason),
             None => Ok(output),
         }
@@ -148,7 +149,8 @@ impl Model {
                 "the gradient has {size} numbers, expected {expected}"
             ));
         }
-        not_finite(&output).map_or(Ok(output), Err)
+        let fault = Expected::Gradient(size).not_finite(&output);
+        fault.map_or(Ok(output), Err)
     }
 }
 

@@ -4,11 +4,13 @@
 //! are counted past their expected length but not stored, and NaN, which Python servers write as it stands with
 //! status 200, is read as what it is and fails its row alone.
 
+use std::fmt::Display;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::metered::{not_finite, wrong_width};
+use crate::expected::Expected;
 use crate::wire::{Number, excerpt, parse, read_capped, text};
 use crate::{Outcome, RowError};
 
@@ -99,8 +101,8 @@ pub(super) fn read_evaluate(status: u16, body: &[u8], output_sizes: &[usize]) ->
 pub(super) fn read_gradient(status: u16, body: &[u8], input_size: usize) -> Verdict {
     read(status, body, |output| {
         let mut gradient = Vec::with_capacity(input_size);
-        read_block(output, input_size, &mut gradient)?;
-        finite(gradient)
+        read_block(output, &"`output`", input_size, &mut gradient)?;
+        finite(Expected::Gradient(input_size), gradient)
     })
 }
 
@@ -175,29 +177,37 @@ fn read_output(output: &RawValue, sizes: &[usize]) -> Outcome {
         return Err(RowError::Malformed(reason));
     }
     let mut y = Vec::with_capacity(sizes.iter().sum());
-    for (block, &size) in blocks.kept.into_iter().zip(sizes) {
-        read_block(block, size, &mut y)?;
+    for (index, (block, &size)) in blocks.kept.into_iter().zip(sizes).enumerate() {
+        let name = format_args!("list {index} of `output`");
+        read_block(block, &name, size, &mut y)?;
     }
-    finite(y)
+    finite(Expected::Outcome(y.len()), y)
 }
 
-fn unreadable(expected: &str, error: &dyn std::fmt::Display) -> RowError {
+fn unreadable(expected: &str, error: &dyn Display) -> RowError {
     RowError::Malformed(format!("`output` is not {expected} of numbers: {error}"))
 }
 
-/// Appends a list of numbers.
-fn read_block(block: &RawValue, size: usize, values: &mut Vec<f64>) -> Result<(), RowError> {
+/// Appends a list of numbers. `name` says which it is.
+fn read_block(
+    block: &RawValue,
+    name: &dyn Display,
+    size: usize,
+    values: &mut Vec<f64>,
+) -> Result<(), RowError> {
     let block = read_capped::<Number>(block, size);
     let block = block.map_err(|error| unreadable("a list", &error))?;
     if block.found != size {
-        return Err(RowError::Malformed(wrong_width(block.found, size)));
+        let found = block.found;
+        let reason = format!("{name} has {found} numbers, expected {size}");
+        return Err(RowError::Malformed(reason));
     }
     values.extend(block.kept.into_iter().map(|number| number.0));
     Ok(())
 }
 
-fn finite(values: Vec<f64>) -> Outcome {
-    match not_finite(&values) {
+fn finite(expected: Expected, values: Vec<f64>) -> Outcome {
+    match expected.not_finite(&values) {
         Some(reason) => Err(RowError::Malformed(reason)),
         None => Ok(values),
     }
@@ -259,14 +269,16 @@ mod tests {
         let read = |body: &str| read_gradient(200, body.as_bytes(), 2);
         let gradient = Verdict::Outcome(Ok(vec![1.0, -2.0]));
         assert_eq!(read(r#"{"output": [1, -2.0]}"#), gradient);
-        for body in [
-            r#"{"output":[1]}"#,
-            r#"{"output":[[1,2]]}"#,
-            r#"{"output":[1,NaN]}"#,
+        for (body, part) in [
+            (r#"{"output":[1]}"#, "`output` has 1 numbers, expected 2"),
+            (r#"{"output":[[1,2]]}"#, "not a list of numbers"),
+            (r#"{"output":[1,NaN]}"#, "derivative 1 is NaN"),
         ] {
             let verdict = read(body);
-            let malformed = matches!(verdict, Verdict::Outcome(Err(RowError::Malformed(_))));
-            assert!(malformed, "{body}: {verdict:?}");
+            let Verdict::Outcome(Err(RowError::Malformed(reason))) = verdict else {
+                panic!("{body}: {verdict:?}");
+            };
+            assert!(reason.contains(part), "{body}: {reason}");
         }
     }
 
@@ -319,7 +331,10 @@ mod tests {
         for (body, part) in [
             ("{}", "neither `output` nor `error`"),
             (r#"{"output":[[1,2]]}"#, "1 lists, expected 2"),
-            (r#"{"output":[[1,2,3],[4]]}"#, "oracle returned 3 values"),
+            (
+                r#"{"output":[[1,2,3],[4]]}"#,
+                "list 0 of `output` has 3 numbers, expected 2",
+            ),
             (r#"{"output":[["1",2],[3]]}"#, "not a list of numbers"),
             (r#"{"output":3}"#, "not a list of lists of numbers"),
             ("hello", "is no answer"),
