@@ -312,6 +312,8 @@ impl Ledger {
             let finite = x.iter().chain(u).all(|value| value.is_finite());
             let (x, u) = (text(x), text(u));
             let recall = if let Some(outcome) = self.replay(asking.position + row as u64, &x, &u)? {
+                // A row like it in the same batch took its answer, and was not kept itself.
+                first.entry((x, u)).or_insert(row);
                 Recall::Replayed(outcome)
             } else if self.duplicates == Duplicates::AskAgain || !finite {
                 Recall::Unknown

@@ -114,6 +114,21 @@ fn what_timed_out_is_asked_again_by_another_run() {
 }
 
 #[test]
+fn a_row_like_one_that_failed_fails_with_it_when_it_is_replayed() {
+    let bench = Bench::new();
+    let mut answers = Vec::new();
+    // By the time the run is taken up again, the oracle would have answered.
+    for y in [Err(RowError::TimedOut), Ok([1.0])] {
+        let oracle = FnOracle::new(DIMS, move |_, _| y.clone());
+        let metered = Metered::new(oracle, Budget::new(9).unwrap());
+        let mut metered = metered.with_record(bench.open(), "a").unwrap();
+        answers.push((ask(&mut metered, &[0.7, 0.7]), metered.meter().paid));
+    }
+    let failed = (vec![Err(RowError::TimedOut); 2], 1);
+    assert_eq!(answers, [failed.clone(), failed]);
+}
+
+#[test]
 fn a_run_that_goes_another_way_keeps_what_it_paid_for() {
     let bench = Bench::new();
     ask(&mut metered(bench.open(), "a"), &[0.1, 0.2, 0.3]);
