@@ -53,7 +53,8 @@ pub struct Meter {
     pub seconds: f64,
 }
 
-/// An oracle with a meter on it. Nothing else calls [`Oracle::evaluate`].
+/// An oracle with a meter on it, through which alone algorithms ask. (Whoever serves an oracle to others, as
+/// `Model::from_oracle` does, asks it directly: those calls are theirs.)
 ///
 /// One call is one row. Every row that is answered is charged, failures included; a batch the budget cannot
 /// pay for is refused whole, before any of it is evaluated. What comes back is checked: a wrong width or a
@@ -64,8 +65,12 @@ pub struct Meter {
 /// it. Three things are counted apart. *Charged* ([`calls`](Self::calls)) is every answered row that an
 /// algorithm asked for, wherever the answer came from, so that a run goes the same way whatever the record
 /// already holds. *Paid* ([`Meter::paid`]) is what the oracle was given by this run, in this process or before
-/// it was broken off; the difference are duplicates. *Replayed* ([`replayed`](Self::replayed)) is what was paid before and has been taken from
+/// it was broken off. *Replayed* ([`replayed`](Self::replayed)) is what was paid before and has been taken from
 /// the record since this process began.
+///
+/// A row that was answered was either paid or spared as a duplicate, and either charged or scored:
+/// `calls + scored = paid + duplicates`. Scores that are taken from [another oracle](Self::with_truth) are neither
+/// paid nor spared: `calls = paid + duplicates` there.
 pub struct Metered {
     oracle: Box<dyn Oracle>,
     /// What scores are taken from, where it is not the oracle itself.
@@ -279,10 +284,9 @@ impl Metered {
             self.meter.duplicates += u64::from(outcome.iter().any(|outcome| is_paid(&outcome)));
             outcomes[row] = outcome;
         }
-        let forgotten = RowError::Malformed("the oracle gave no answer to this row".into());
         Ok(outcomes
             .into_iter()
-            .map(|outcome| outcome.unwrap_or_else(|| Err(forgotten.clone())))
+            .map(|outcome| outcome.unwrap_or_else(|| Err(forgotten())))
             .collect())
     }
 
@@ -322,6 +326,10 @@ impl Metered {
         let start = Instant::now();
         self.oracle.evaluate_each(queries, &mut take);
         let seconds = start.elapsed().as_secs_f64();
+        // A row the oracle never told of was given to it all the same. The others are answered already.
+        for row in 0..rows.len() {
+            take(Answer::new(row, Err(forgotten())));
+        }
         self.count(paid, seconds, asking.purpose);
         lost.map_or(Ok(()), Err)
     }
@@ -381,6 +389,10 @@ impl Metered {
 fn ask(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
     let expected = Expected::Outcome(oracle.dims().y);
     expected.check_all(oracle.evaluate(queries), queries.len())
+}
+
+fn forgotten() -> RowError {
+    RowError::Malformed("the oracle gave no answer to this row".into())
 }
 
 /// Whether the oracle was given the row.

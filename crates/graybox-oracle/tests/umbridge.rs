@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -340,6 +340,40 @@ fn a_model_that_panics_fails_its_row_alone() {
         (&Ok(vec![1.0]), &Ok(vec![2.0]))
     );
     assert!(matches!(&outcomes[1], Err(RowError::Failed(reason)) if reason.contains("panicked")));
+}
+
+#[test]
+fn a_server_that_is_dropped_closes_its_connections_and_waits_for_its_models() {
+    let (begun, begins) = channel();
+    let (ending, ends) = channel::<()>();
+    let (ended, has_ended) = channel();
+    let ends = Mutex::new(ends);
+    let model = Model::from_fn("forward", 2, 1, move |_| {
+        begun.send(()).unwrap();
+        ends.lock().unwrap().recv().unwrap();
+        ended.send(()).unwrap();
+        Ok::<_, RowError>(vec![1.0])
+    });
+    let server = UmBridgeServer::start(vec![model], anywhere()).unwrap();
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        d_x: Some(1),
+        retries: 0,
+        ..UmBridgeConfig::new([server.url()])
+    })
+    .unwrap();
+    let asking = thread::spawn(move || ask(&oracle, &[0.5]));
+    begins.recv().unwrap();
+    let dropping = thread::spawn(move || drop(server));
+    // The call is over while its model is still at work.
+    let outcomes = asking.join().unwrap();
+    assert!(
+        matches!(outcomes[..], [Err(RowError::Crashed(_))]),
+        "{outcomes:?}"
+    );
+    assert!(has_ended.try_recv().is_err());
+    ending.send(()).unwrap();
+    dropping.join().unwrap();
+    assert!(has_ended.try_recv().is_ok());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Budget, FnOracle, Metered, Queries, Rows};
+use crate::{Budget, FnOracle, Metered, Oracle, Queries, Rows};
 
 const DIMS: Dims = Dims { x: 1, u: 1, y: 1 };
 
@@ -76,6 +76,49 @@ fn the_same_row_is_free_for_another_run_and_within_a_batch() {
     assert_eq!((meter.calls, meter.duplicates, meter.paid), (4, 3, 1));
     assert_eq!((meter.failed, other.replayed()), (1, 0));
     assert_eq!(bench.open().len().unwrap(), 3);
+}
+
+/// An oracle that forgets rows below zero, and is not there for those above one.
+struct Forgetful;
+
+impl Oracle for Forgetful {
+    fn dims(&self) -> Dims {
+        DIMS
+    }
+
+    fn evaluate(&self, _: Queries<'_>) -> Vec<Outcome> {
+        Vec::new()
+    }
+
+    fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
+        for (row, (_, u)) in queries.iter().enumerate().filter(|(_, (_, u))| u[0] >= 0.0) {
+            let gone = || RowError::Unavailable("it has gone home".into());
+            let outcome = Some(u.to_vec()).filter(|u| u[0] <= 1.0).ok_or_else(gone);
+            tell(Answer::new(row, outcome));
+        }
+    }
+}
+
+#[test]
+fn an_answered_row_is_paid_or_spared_and_charged_or_scored() {
+    let bench = Bench::new();
+    let run = |key: &str| {
+        let metered = Metered::new(Forgetful, Budget::new(100).unwrap());
+        let mut metered = metered.with_record(bench.open(), key).unwrap();
+        ask(&mut metered, &[0.1, 0.2, 0.1, -1.0, -1.0, 2.0, f64::NAN]);
+        let held_out = column(&[0.2, 0.3, 0.3, -1.0, 2.0]);
+        let scored = metered.score(Queries::new(&column(&[0.5; 5]), &held_out).unwrap());
+        assert_eq!(scored.unwrap().iter().flatten().count(), 3);
+        let meter = metered.meter();
+        let (answered, given) = (meter.calls + meter.scored, meter.paid + meter.duplicates);
+        assert_eq!(answered, given, "{key}: {meter:?}");
+        (meter.calls, meter.scored, meter.paid, metered.replayed())
+    };
+    assert_eq!(run("a"), (6, 4, 6, 0));
+    // Broken off and taken up again, it pays for nothing twice.
+    assert_eq!(run("a"), (6, 4, 6, 6));
+    // Another run asks again for what was forgotten, and is spared what was answered.
+    assert_eq!(run("b"), (6, 4, 3, 0));
 }
 
 #[test]

@@ -82,7 +82,8 @@ fn scores_are_taken_from_the_truth_where_it_is_known() {
     let queries = Queries::new(&x, &x).unwrap();
     assert_eq!(metered.score(queries).unwrap(), [Ok(vec![2.0])]);
     assert_eq!(metered.evaluate(queries).unwrap(), [Ok(vec![3.0])]);
-    assert_eq!((metered.scored(), metered.meter().paid), (1, 1));
+    let meter = metered.meter();
+    assert_eq!((meter.calls, meter.scored, meter.paid), (1, 1, 1));
 }
 
 #[test]
@@ -92,6 +93,7 @@ fn scores_are_counted_apart() {
     let x = rows(&[0.0, 1.0]);
     metered.score(Queries::new(&x, &x).unwrap()).unwrap();
     assert_eq!((metered.calls(), metered.scored()), (0, 2));
+    assert_eq!(metered.meter().paid, 2);
 }
 
 /// An oracle that is no black box, and pulls back whatever it is asked as these rows.

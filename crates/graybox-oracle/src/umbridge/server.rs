@@ -64,7 +64,8 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-/// A running server. Dropping it ends it, after the calls that are being answered.
+/// A running server. Dropping it ends it: its connections are closed at once, so that calls under way get no answer,
+/// and models that are at work are waited for.
 ///
 /// ```
 /// use graybox_oracle::{Dims, FnOracle, Model, ServeConfig, UmBridgeConfig, UmBridgeOracle, UmBridgeServer};
