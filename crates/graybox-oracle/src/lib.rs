@@ -24,6 +24,8 @@
 #[doc = include_str!("clusters.md")]
 pub mod clusters {}
 
+#[cfg(any(unix, feature = "umbridge"))]
+mod clock;
 mod closure;
 mod description;
 mod error;

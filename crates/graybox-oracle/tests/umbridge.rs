@@ -523,6 +523,22 @@ fn a_proxy_that_has_no_server_yet_is_waited_for_before_the_first_row() {
 }
 
 #[test]
+fn a_limit_beyond_all_time_is_no_limit() {
+    // It is waited for twice, before the first row and at it.
+    let url = scripted_after(1, |n| match n {
+        0 => Says::Page("503 Service Unavailable", "<html>"),
+        _ => Says::Page("200 OK", GOOD),
+    });
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        time_limit: Duration::MAX,
+        patience: Duration::MAX,
+        ..UmBridgeConfig::new([url])
+    })
+    .unwrap();
+    assert_eq!(ask(&oracle, &[0.5]), [truth(0.5)]);
+}
+
+#[test]
 fn the_rows_of_a_server_that_is_gone_go_to_the_others() {
     let (a, b) = (
         UmBridgeServer::start(vec![forward()], anywhere()).unwrap(),

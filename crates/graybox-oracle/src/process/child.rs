@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::SpawnError;
-use super::slot::after;
+use crate::clock::after;
 use crate::wire::{Lines, excerpt};
 
 /// A program that leads a process group of its own and is read and written without waiting.

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use super::child::{Pipe, Program, Stream};
 use super::{ProcessConfig, StartError};
+use crate::clock::after;
 use crate::wire::{DESCRIBE, Reply, ReplyId, excerpt, write_row, write_rows};
 use crate::{Answer, Description, Dims, Outcome, Queries, RowError};
 
@@ -600,10 +601,4 @@ impl Slot {
             seconds: Some(seconds),
         }
     }
-}
-
-/// A later time, or one that never comes.
-pub(super) fn after(now: Instant, pause: Duration) -> Instant {
-    const NEVER: Duration = Duration::from_hours(24 * 365 * 30);
-    now + pause.min(NEVER)
 }

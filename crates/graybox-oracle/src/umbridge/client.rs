@@ -9,6 +9,7 @@ use ureq::config::Config as HttpConfig;
 
 use super::config::{ConnectError, UmBridgeConfig};
 use super::handshake::{self, Handshake, Shape};
+use crate::clock::NEVER;
 use crate::oracle::in_order;
 use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, Rows};
 
@@ -71,7 +72,7 @@ impl UmBridgeOracle {
         };
         let http = || -> HttpConfig {
             Agent::config_builder()
-                .timeout_global(Some(config.time_limit))
+                .timeout_global(Some(config.time_limit.min(NEVER)))
                 .timeout_connect(Some(config.time_limit.min(Duration::from_secs(10))))
                 .http_status_as_error(false)
                 .max_redirects(0)

@@ -9,6 +9,7 @@ use ureq::Agent;
 use super::config::{ConnectError, UmBridgeConfig};
 use super::wire::not_now;
 use crate::Dims;
+use crate::clock::after;
 use crate::wire::excerpt;
 
 /// The model's inputs and outputs.
@@ -28,7 +29,7 @@ pub(super) fn shape(
     servers: &[Handshake<'_>],
     config: &UmBridgeConfig,
 ) -> Result<Shape, ConnectError> {
-    let until = Instant::now() + config.patience;
+    let until = after(Instant::now(), config.patience);
     let mut pause = Duration::from_millis(50);
     loop {
         let mut first_error = None;
