@@ -16,7 +16,9 @@
 //! `malformed`, and `reason` says why. Times are UTC.
 //!
 //! The view `answer` has a column for every number, named as the oracle names it:
-//! `SELECT u_focal_length, y_image_distance FROM answer WHERE error IS NULL`.
+//! `SELECT u_focal_length, y_image_distance FROM answer WHERE error IS NULL`. SQLite reads no view of more than 2,000
+//! columns, ten of which are taken by what is not a number: the ledger of an oracle of more than 1,990 numbers has
+//! no such view, and its numbers are read from the lists in `call`, as `json_extract(x, '$[7]')`.
 
 use rusqlite::{Connection, params};
 
@@ -25,6 +27,9 @@ use crate::Description;
 
 const VERSION: i64 = 1;
 const APPLICATION: i64 = 0x6772_6279;
+
+/// The most numbers of an oracle that can be columns: SQLite's limit, less the other columns of the view.
+const MOST_NUMBERS: usize = 2_000 - 10;
 
 const SCHEMA: &str = "
     CREATE TABLE oracle (
@@ -103,6 +108,27 @@ pub(super) fn create(db: &Connection, oracle: &Description) -> rusqlite::Result<
     db.pragma_update(None, "application_id", APPLICATION)?;
     db.pragma_update(None, "user_version", VERSION)?;
     db.execute_batch(SCHEMA)?;
+    let dims = oracle.dims();
+    if dims.x + dims.u + dims.y <= MOST_NUMBERS {
+        create_view(db, oracle)?;
+    }
+    let description = serde_json::to_string(oracle)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    db.execute(
+        "INSERT INTO oracle VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            oracle.name,
+            dims.x as u64,
+            dims.u as u64,
+            dims.y as u64,
+            description
+        ],
+    )?;
+    Ok(())
+}
+
+/// Makes the view in which every number is a column.
+fn create_view(db: &Connection, oracle: &Description) -> rusqlite::Result<()> {
     let mut columns = String::new();
     for (letter, quantities) in [("x", &oracle.x), ("u", &oracle.u), ("y", &oracle.y)] {
         for (dim, quantity) in quantities.iter().enumerate() {
@@ -122,21 +148,7 @@ pub(super) fn create(db: &Connection, oracle: &Description) -> rusqlite::Result<
     db.execute_batch(&format!(
         "CREATE VIEW answer AS
          SELECT id, run, position, round, purpose{columns}, error, reason, seconds, worker, answered FROM call"
-    ))?;
-    let dims = oracle.dims();
-    let description = serde_json::to_string(oracle)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    db.execute(
-        "INSERT INTO oracle VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![
-            oracle.name,
-            dims.x as u64,
-            dims.u as u64,
-            dims.y as u64,
-            description
-        ],
-    )?;
-    Ok(())
+    ))
 }
 
 /// What tells one oracle from another: its name, its sizes and what its numbers are called.

@@ -290,6 +290,39 @@ fn any_tool_can_read_the_numbers_by_their_names() {
 }
 
 #[test]
+fn an_oracle_of_more_numbers_than_a_table_has_columns_has_no_view_and_keeps_its_answers() {
+    // The view has ten columns besides the numbers, and SQLite reads up to 2,000.
+    for (d_x, readable) in [(1988, true), (1989, false), (4000, false)] {
+        let bench = Bench::new();
+        let dims = Dims::new(d_x, 1, 1);
+        let described = Description::of_sizes("wide", dims);
+        let x = Rows::from_vec(d_x, vec![0.25; d_x]).unwrap();
+        let u = column(&[0.5]);
+        for replayed in [0, 1] {
+            let ledger = Ledger::open(bench.path(), &described).unwrap();
+            let oracle = FnOracle::new(dims, |x, u| [x[0] + u[0]]);
+            let metered = Metered::new(oracle, Budget::new(9).unwrap());
+            let mut metered = metered.with_record(ledger, "a").unwrap();
+            let outcomes = metered.evaluate(Queries::new(&x, &u).unwrap());
+            assert_eq!(outcomes, Ok(vec![Ok(vec![0.75])]));
+            assert_eq!(metered.replayed(), replayed, "{d_x}");
+        }
+        let answered = Ledger::answers_in(bench.path(), &described).unwrap();
+        assert_eq!(answered.x(), &x);
+
+        let db = Connection::open(bench.path()).unwrap();
+        let view = "SELECT count(*) FROM sqlite_schema WHERE name = 'answer'";
+        let views: i64 = db.query_one(view, (), |row| row.get(0)).unwrap();
+        assert_eq!(views, i64::from(readable), "{d_x}");
+        if readable {
+            let all = "SELECT * FROM answer";
+            let y: f64 = db.query_one(all, (), |row| row.get("y_y0")).unwrap();
+            assert_eq!(y.to_bits(), 0.75_f64.to_bits());
+        }
+    }
+}
+
+#[test]
 fn outcomes_are_told_in_any_order_and_once() {
     let bench = Bench::new();
     let run = |u: &[f64]| {
