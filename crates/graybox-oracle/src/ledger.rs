@@ -80,9 +80,19 @@ pub enum LedgerError {
         /// Why.
         reason: String,
     },
-    /// An outcome was told for a row that nobody waits for, or in a wrong form.
-    #[error("{0}")]
-    Told(String),
+    /// An outcome was told for a row that nobody waits for.
+    #[error(
+        "row {0} is not wanted: it has been told already, or its run now goes another way; ask for the wanted rows anew"
+    )]
+    NotWanted(i64),
+    /// An outcome was told that is none. The row is still wanted.
+    #[error("row {id}: {reason}; tell it again, or tell why it has no outcome")]
+    BadOutcome {
+        /// The row.
+        id: i64,
+        /// What is wrong with the outcome.
+        reason: String,
+    },
 }
 
 /// Every answer of one oracle, in a file.

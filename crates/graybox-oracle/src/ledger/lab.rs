@@ -105,15 +105,12 @@ impl Ledger {
     pub fn tell(&mut self, id: i64, mut outcome: Outcome) -> Result<(), LedgerError> {
         Expected::Outcome(self.dims.y).check(&mut outcome);
         if let Err(RowError::Malformed(reason)) = &outcome {
-            return Err(LedgerError::Told(format!("row {id}: {reason}")));
+            let reason = reason.clone();
+            return Err(LedgerError::BadOutcome { id, reason });
         }
         let told = self.move_to_calls(id, &outcome);
-        match told.map_err(|fault| self.file(&fault))? {
-            Some(()) => Ok(()),
-            None => Err(LedgerError::Told(format!(
-                "row {id} is not wanted: it has been told already, or its run now goes another way"
-            ))),
-        }
+        let told = told.map_err(|fault| self.file(&fault))?;
+        told.ok_or(LedgerError::NotWanted(id))
     }
 
     fn move_to_calls(&mut self, id: i64, outcome: &Outcome) -> Result<Option<()>, Fault> {

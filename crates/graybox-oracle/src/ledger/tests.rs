@@ -344,12 +344,12 @@ fn outcomes_are_told_in_any_order_and_once() {
     ledger.tell(wanted[2].id, Ok(vec![3.0])).unwrap();
     let failed = Err(RowError::Failed("the sample broke".into()));
     ledger.tell(wanted[0].id, failed.clone()).unwrap();
-    let message = ledger
-        .tell(wanted[1].id, Ok(vec![]))
-        .unwrap_err()
-        .to_string();
+    let bad = ledger.tell(wanted[1].id, Ok(vec![])).unwrap_err();
+    assert!(matches!(&bad, LedgerError::BadOutcome { id, .. } if *id == wanted[1].id));
+    let message = bad.to_string();
     assert!(message.contains("expected d_y = 1"), "{message}");
-    assert!(ledger.tell(wanted[0].id, Ok(vec![1.0])).is_err());
+    let again = ledger.tell(wanted[0].id, Ok(vec![1.0]));
+    assert!(matches!(again, Err(LedgerError::NotWanted(id)) if id == wanted[0].id));
     assert_eq!(ledger.wanted().unwrap(), [wanted[1].clone()]);
 
     let (outcomes, calls, _) = run(&[0.1, 0.2, 0.3]);
