@@ -15,7 +15,7 @@ pub enum RowError {
     #[error("the oracle failed: {0}")]
     Failed(String),
     /// No answer within the time limit.
-    #[error("the oracle did not answer within its time limit")]
+    #[error("the oracle did not answer within its time limit: raise time_limit if it is only slow")]
     TimedOut,
     /// The program or server behind the oracle died while it held this row.
     #[error("the oracle died: {0}")]
@@ -42,7 +42,9 @@ impl RowError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
     /// A flat buffer that is not a whole number of rows.
-    #[error("{len} values do not make whole rows of width {width}")]
+    #[error(
+        "{len} values do not make whole rows of width {width}: give a multiple of a width above 0"
+    )]
     NotWholeRows {
         /// Values in the buffer.
         len: usize,
@@ -82,7 +84,9 @@ pub enum BudgetError {
     #[error("a budget of 0 oracle calls cannot train anything: allow at least 1 call")]
     Zero,
     /// More rows asked than are left. None of them was evaluated.
-    #[error("{asked} oracle calls asked for but only {left} are left of the budget")]
+    #[error(
+        "{asked} oracle calls asked for but only {left} are left of the budget: ask for fewer rows, or allow more calls"
+    )]
     Exceeded {
         /// Rows in the refused batch.
         asked: u64,

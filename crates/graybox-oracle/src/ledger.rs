@@ -73,7 +73,9 @@ pub enum LedgerError {
     )]
     InUse(String),
     /// The file cannot be read or written.
-    #[error("the ledger {path}: {reason}")]
+    #[error(
+        "the ledger {path} cannot be read or written: {reason}; its folder must be there, open to this program, and have room"
+    )]
     File {
         /// The file.
         path: String,

@@ -56,7 +56,9 @@ pub enum SampleError {
         last_words: String,
     },
     /// Not the number of rows that was asked for.
-    #[error("the sample has {found} rows, {asked} were asked for")]
+    #[error(
+        "the sample has {found} rows, {asked} were asked for: the program must write as many lines as --sample N SEED says"
+    )]
     Count {
         /// Rows found.
         found: usize,

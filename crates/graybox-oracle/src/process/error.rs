@@ -109,7 +109,9 @@ pub enum StartError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     /// It ended before it described itself.
-    #[error("`{program}` ended ({status}) before it described itself{last_words}")]
+    #[error(
+        "`{program}` ended ({status}) before it described itself: run it by hand, with {{\"id\":0,\"describe\":true}} as its first line of input{last_words}"
+    )]
     Died {
         /// The command.
         program: String,

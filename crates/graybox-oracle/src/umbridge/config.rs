@@ -145,7 +145,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// Something answers, but not as UM-Bridge does.
-    #[error("{url} is no UM-Bridge server of protocol 1.0 or 0.9: {reason}")]
+    #[error(
+        "{url} is no UM-Bridge server of protocol 1.0 or 0.9: {reason}; check the url, and `token_variable` if it asks for a token"
+    )]
     NotUmBridge {
         /// The server.
         url: String,
@@ -153,7 +155,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// The server has no such model, or it cannot be evaluated.
-    #[error("{url} has no model `{model}` that can be evaluated; it has {known}")]
+    #[error(
+        "{url} has no model `{model}` that can be evaluated; it has {known}: name one that can in `model`"
+    )]
     NoModel {
         /// The server.
         url: String,

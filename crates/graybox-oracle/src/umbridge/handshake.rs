@@ -70,11 +70,12 @@ pub(super) fn dims(config: &UmBridgeConfig, shape: &Shape) -> Result<Dims, Conne
     let d_x = config.d_x.unwrap_or(own);
     if total <= d_x {
         return refuse(format!(
-            "the model takes {total} numbers, of which d_x = {d_x} are the context: nothing is left for the action"
+            "the model takes {total} numbers, of which d_x = {d_x} are the context: nothing is left for the action, \
+             so d_x must be lower"
         ));
     }
     if d_y == 0 {
-        return refuse("the model has no output".into());
+        return refuse("the model has no output, so there is nothing to train for".into());
     }
     Ok(Dims::new(d_x, total - d_x, d_y))
 }
@@ -111,7 +112,10 @@ impl Handshake<'_> {
         let names: Vec<&str> = (info["models"].as_array().into_iter().flatten())
             .filter_map(Value::as_str)
             .collect();
-        let known = excerpt(names.join(", ").as_bytes(), 200);
+        let known = match &names[..] {
+            [] => "none".into(),
+            names => excerpt(names.join(", ").as_bytes(), 200),
+        };
         if !names.iter().any(|name| Some(*name) == model) {
             return Err(self.no_model(config, &known));
         }

@@ -107,10 +107,16 @@ impl Model {
     pub(super) fn check_sens(&self, wrt: Wrt, sens: &[f64]) -> Result<(), String> {
         let (outputs, inputs) = (self.output_sizes.len(), self.input_sizes.len());
         let Some(&size) = self.output_sizes.get(wrt.output) else {
-            return Err(format!("outWrt = {}, of {outputs} outputs", wrt.output));
+            return Err(format!(
+                "outWrt = {}, of {outputs} outputs counted from 0",
+                wrt.output
+            ));
         };
         if wrt.input >= inputs {
-            return Err(format!("inWrt = {}, of {inputs} inputs", wrt.input));
+            return Err(format!(
+                "inWrt = {}, of {inputs} inputs counted from 0",
+                wrt.input
+            ));
         }
         if sens.len() != size {
             return Err(format!("sens has {} numbers, expected {size}", sens.len()));

@@ -106,11 +106,16 @@ impl UmBridgeServer {
         config: ServeConfig,
     ) -> Result<Self, ServeError> {
         if models.is_empty() {
-            return Err(ServeError::Models("there are none".into()));
+            return Err(ServeError::Models(
+                "there are none, give at least one".into(),
+            ));
         }
         for (index, model) in models.iter().enumerate() {
             if models[..index].iter().any(|other| other.name == model.name) {
-                let reason = format!("two are called `{}`", model.name);
+                let reason = format!(
+                    "two are called `{}`, give each a name of its own",
+                    model.name
+                );
                 return Err(ServeError::Models(reason));
             }
         }
@@ -233,10 +238,14 @@ impl Served {
     /// The model a request names.
     fn model(&self, name: &str) -> Result<&Model, Refusal> {
         let model = self.models.iter().find(|model| model.name == name);
-        model.ok_or_else(|| Refusal {
-            status: StatusCode::BAD_REQUEST,
-            kind: "ModelNotFound",
-            message: format!("there is no model `{name}` here"),
+        model.ok_or_else(|| {
+            let known: Vec<&str> = self.models.iter().map(|model| &*model.name).collect();
+            let known = known.join("`, `");
+            Refusal {
+                status: StatusCode::BAD_REQUEST,
+                kind: "ModelNotFound",
+                message: format!("there is no model `{name}` here, but `{known}`"),
+            }
         })
     }
 
