@@ -2,7 +2,8 @@
 //! from one queue.
 //!
 //! The protocol and the rules are told at [`ProcessOracle`]. `child` is one running program, `slot` one worker
-//! through all its programs, `pool` the workers together; [`wire`](crate::wire) is what goes through the pipes.
+//! through all its programs, `pool` the workers together, `work` the rows they share; [`wire`](crate::wire) is what
+//! goes through the pipes.
 //!
 //! Unix only: it stands on pipes, `poll` and process groups.
 
@@ -10,6 +11,7 @@ mod child;
 mod error;
 mod pool;
 mod slot;
+mod work;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};

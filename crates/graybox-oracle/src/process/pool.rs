@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::child::{Pipe, Program, Stream, end_all};
-use super::slot::{Slot, Task, Work};
+use super::slot::Slot;
+use super::work::{Task, Work};
 use super::{ProcessConfig, StartError};
 use crate::{Answer, Description, Queries, RowError};
 

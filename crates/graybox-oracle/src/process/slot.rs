@@ -6,41 +6,16 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::child::{Pipe, Program, Stream};
+use super::work::{Task, Work};
 use super::{ProcessConfig, StartError};
 use crate::clock::after;
-use crate::wire::{DESCRIBE, Reply, ReplyId, excerpt, write_row, write_rows};
-use crate::{Answer, Description, Dims, Outcome, Queries, RowError};
+use crate::wire::{DESCRIBE, excerpt, write_row, write_rows};
+use crate::{Answer, Outcome, Queries};
 
-/// One row on its way to an answer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Task {
-    /// Its place among the rows asked.
-    pub(super) row: usize,
-    /// How many workers died over it while they held nothing else.
-    pub(super) deaths: u32,
-    /// The worker that died over it last.
-    pub(super) avoid: Option<usize>,
-}
+mod answers;
+mod end;
 
-/// What the workers share: the rows to be asked, and the answers.
-#[derive(Debug)]
-pub(super) struct Work {
-    /// Rows not yet asked.
-    pub(super) queue: VecDeque<Task>,
-    /// Rows that were in doubtful company and are asked again alone.
-    pub(super) suspects: VecDeque<Task>,
-    /// Rows and what came of them.
-    pub(super) answers: Vec<Answer>,
-    /// Rows to a line. Falls to one if the first list of rows is refused.
-    pub(super) batch: usize,
-    /// Whether a list of rows has ever been answered.
-    pub(super) takes_lists: bool,
-    /// The sizes, once known.
-    pub(super) dims: Option<Dims>,
-    /// What the first worker said of itself.
-    pub(super) description: Option<Description>,
-    pub(super) next_id: u64,
-}
+use end::Fault;
 
 /// One line in the hands of a worker.
 struct Request {
@@ -53,7 +28,7 @@ struct Request {
 }
 
 /// Where a worker stands.
-pub(super) enum Phase {
+enum Phase {
     /// No program; the next is started at this time.
     Down(Instant),
     /// A program that must describe itself by this time.
@@ -64,20 +39,6 @@ pub(super) enum Phase {
     Leaving(Fault, Instant),
     /// No program, and none will be started.
     Aside,
-}
-
-/// Why a program has to go.
-pub(super) enum Fault {
-    /// It never came to take rows.
-    Start(StartError),
-    /// It ended.
-    Died,
-    /// It did not answer in time.
-    Silent,
-    /// It wrote something that is not an answer.
-    Unreadable(String),
-    /// Nobody waits for its answers any more.
-    Abandoned,
 }
 
 /// A worker.
@@ -103,13 +64,6 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// How long a program that closed its output may take to end.
-    const PARTING: Duration = Duration::from_millis(500);
-    /// How long a program that was asked to terminate may take.
-    const NOTICE: Duration = Duration::from_millis(200);
-    /// How long a kill may take before it is not waited for.
-    const BURIAL: Duration = Duration::from_secs(3);
-
     pub(super) fn new(index: usize, config: &ProcessConfig, now: Instant) -> Self {
         let command = config.command_of(index);
         Self {
@@ -315,158 +269,6 @@ impl Slot {
         }
     }
 
-    /// Reads what its program has written, once.
-    pub(super) fn receive(
-        &mut self,
-        now: Instant,
-        work: &mut Work,
-        config: &ProcessConfig,
-    ) -> Stream {
-        let Some(mut program) = self.program.take() else {
-            return Stream::Closed;
-        };
-        let (stream, fault) = if self.is_leaving() {
-            program.drain();
-            (Stream::Waits, None)
-        } else {
-            let stream = program.read_output();
-            let fault = self.read_lines(&mut program, now, work, config);
-            let died = (stream == Stream::Closed).then_some(Fault::Died);
-            (stream, fault.or(died))
-        };
-        self.program = Some(program);
-        if let Some(fault) = fault {
-            self.leave(fault, now);
-        }
-        stream
-    }
-
-    fn read_lines(
-        &mut self,
-        program: &mut Program,
-        now: Instant,
-        work: &mut Work,
-        config: &ProcessConfig,
-    ) -> Option<Fault> {
-        let mut scratch = Vec::new();
-        while let Some(line) = program.lines().next() {
-            let starting = matches!(self.phase, Phase::Starting(_));
-            let read = match line {
-                Ok(line) if starting => self.read_description(line, work),
-                Ok(line) => self.read_answer(line, &mut scratch, now, work),
-                Err(_) if starting => Err(Fault::Start(StartError::Garbage {
-                    program: self.shown.clone(),
-                    line: format!("more than {} bytes without a line end", config.max_line),
-                })),
-                Err(_) => Err(Fault::Unreadable(format!(
-                    "it wrote a line of more than {} bytes (max_line)",
-                    config.max_line
-                ))),
-            };
-            if let Err(fault) = read {
-                return Some(fault);
-            }
-        }
-        None
-    }
-
-    fn read_description(&mut self, line: &[u8], work: &mut Work) -> Result<(), Fault> {
-        let program = self.shown.clone();
-        let mut scratch = Vec::new();
-        let Ok(reply) = Reply::parse(line, &mut scratch) else {
-            let line = excerpt(line, 120);
-            return Err(Fault::Start(StartError::Garbage { program, line }));
-        };
-        let Some(json) = reply.describe() else {
-            let line = excerpt(line, 120);
-            return Err(Fault::Start(match reply.error() {
-                Some(reason) => StartError::Undescribed { program, reason },
-                None => StartError::BadDescription {
-                    program,
-                    reason: format!("`{line}` has no `describe`"),
-                },
-            }));
-        };
-        let description = Description::from_json(json)
-            .map_err(|reason| Fault::Start(StartError::BadDescription { program, reason }))?;
-        let found = description.dims();
-        match work.dims {
-            Some(expected) if expected != found => {
-                return Err(Fault::Start(StartError::OtherSizes {
-                    program: self.shown.clone(),
-                    found,
-                    expected,
-                }));
-            }
-            _ => work.dims = Some(found),
-        }
-        if let Some(most) = description.batch {
-            work.batch = work.batch.min(most);
-        }
-        work.description.get_or_insert(description);
-        self.failed_starts = 0;
-        self.serves = true;
-        self.phase = Phase::Up;
-        Ok(())
-    }
-
-    fn read_answer(
-        &mut self,
-        line: &[u8],
-        scratch: &mut Vec<u8>,
-        now: Instant,
-        work: &mut Work,
-    ) -> Result<(), Fault> {
-        let unreadable = |why: &str| {
-            Err(Fault::Unreadable(format!(
-                "it wrote `{}`: {why}",
-                excerpt(line, 120)
-            )))
-        };
-        let reply = match Reply::parse(line, scratch) {
-            Ok(reply) => reply,
-            Err(why) => return unreadable(&why),
-        };
-        let id = match reply.id {
-            ReplyId::Number(id) => id,
-            ReplyId::Missing => return unreadable("there is no id, so it answers nothing"),
-            ReplyId::Strange => return unreadable("the id must be that of the request"),
-        };
-        let Some(at) = self.held.iter().position(|request| request.id == id) else {
-            if (self.first_id..work.next_id).contains(&id) {
-                // A second answer to the same request changes nothing.
-                return Ok(());
-            }
-            return unreadable("no request had this id");
-        };
-        let d_y = work.dims.map_or(0, |dims| dims.y);
-        let request = self.held.remove(at);
-        let tasks = request.map(|request| request.tasks).unwrap_or_default();
-        let spent = now.saturating_duration_since(self.clock).as_secs_f64();
-        let seconds = spent / tasks.len().max(1) as f64;
-        self.clock = now;
-        self.fresh = false;
-        self.deaths = 0;
-        if let [task] = tasks[..] {
-            work.answers
-                .push(self.answer(task, reply.row(d_y), seconds));
-            return Ok(());
-        }
-        if let Ok(outcomes) = reply.rows(tasks.len(), d_y) {
-            work.takes_lists = true;
-            let answers = tasks.iter().zip(outcomes);
-            work.answers
-                .extend(answers.map(|(task, outcome)| self.answer(*task, outcome, seconds)));
-        } else {
-            // It may be the list it cannot take, or one row in it: asked one by one, they will tell.
-            if !work.takes_lists {
-                work.batch = 1;
-            }
-            work.suspects.extend(tasks);
-        }
-        Ok(())
-    }
-
     /// Puts the rows it holds back among those that wait, and ends the program that is at work on them.
     pub(super) fn abandon(&mut self, now: Instant, work: &mut Work) {
         let held = std::mem::take(&mut self.held);
@@ -501,96 +303,6 @@ impl Slot {
                 self.leave(Fault::Died, now);
             }
         }
-    }
-
-    fn see_off(&mut self, since: Instant, now: Instant, work: &mut Work, config: &ProcessConfig) {
-        let Some(mut program) = self.program.take() else {
-            return;
-        };
-        program.drain();
-        let waited = now.saturating_duration_since(since);
-        if !program.has_ended() && waited < Self::BURIAL {
-            let patience = match self.phase {
-                Phase::Leaving(Fault::Died, _) => Self::PARTING,
-                _ => Self::NOTICE,
-            };
-            if waited >= patience {
-                program.signal(Signal::KILL);
-            }
-            self.program = Some(program);
-            return;
-        }
-        let status = if program.has_ended() {
-            program.bury().status
-        } else {
-            "cannot be killed".to_owned()
-        };
-        let last_words = program.last_words();
-        let phase = std::mem::replace(&mut self.phase, Phase::Down(now));
-        let Phase::Leaving(fault, _) = phase else {
-            return;
-        };
-        match fault {
-            Fault::Start(error) => self.start_failed(error, now, config),
-            Fault::Died if !self.serves => {
-                let error = StartError::Died {
-                    program: self.shown.clone(),
-                    status,
-                    last_words,
-                };
-                self.start_failed(error, now, config);
-            }
-            Fault::Abandoned => {}
-            fault => {
-                self.blame(fault, since, &status, &last_words, work, config);
-                self.deaths += 1;
-                let pause = match self.deaths {
-                    1 => Duration::ZERO,
-                    n => Duration::from_millis(50 << n.min(5)).min(Duration::from_secs(1)),
-                };
-                self.phase = Phase::Down(after(now, pause));
-            }
-        }
-    }
-
-    /// Decides what becomes of the rows it held.
-    fn blame(
-        &mut self,
-        fault: Fault,
-        since: Instant,
-        status: &str,
-        last_words: &str,
-        work: &mut Work,
-        config: &ProcessConfig,
-    ) {
-        let held = std::mem::take(&mut self.held);
-        let mut tasks: Vec<Task> = held.into_iter().flat_map(|request| request.tasks).collect();
-        let [task] = &mut tasks[..] else {
-            work.suspects.extend(tasks);
-            return;
-        };
-        let program = self.shown.clone();
-        let error = match fault {
-            Fault::Silent => RowError::TimedOut,
-            Fault::Unreadable(why) => RowError::Malformed(format!("`{program}`: {why}")),
-            Fault::Died | Fault::Start(_) | Fault::Abandoned => {
-                task.deaths += 1;
-                task.avoid = Some(self.index);
-                if task.deaths <= config.retries {
-                    work.suspects.extend(tasks);
-                    return;
-                }
-                let deaths = match task.deaths {
-                    1 => String::new(),
-                    n => format!(", as {} before it", n - 1),
-                };
-                RowError::Crashed(format!(
-                    "`{program}` ended ({status}) over this row{deaths}{last_words}"
-                ))
-            }
-        };
-        let seconds = since.saturating_duration_since(self.clock).as_secs_f64();
-        work.answers.push(self.answer(*task, Err(error), seconds));
     }
 
     fn answer(&self, task: Task, outcome: Outcome, seconds: f64) -> Answer {
