@@ -5,25 +5,26 @@
 //! process, nothing that was paid for is lost. The file is in write-ahead mode: a commit survives the death of
 //! the process at any moment. A loss of power may take the last answers with it, never the file.
 
+mod columns;
+mod error;
 mod lab;
+mod recall;
 mod schema;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Row, params};
+use rusqlite::{Connection, OpenFlags, params};
 
+pub use error::LedgerError;
 pub use lab::{Lab, Wanted};
 
-use crate::{
-    Answer, Answered, Asking, Description, Dims, Outcome, Purpose, Recall, Record, RecordError,
-    RowError,
-};
+use crate::{Answer, Answered, Asking, Description, Dims, Recall, Record, RecordError};
+use columns::{kind, numbers, purpose, text};
+use error::Fault;
 
 /// What to do with a row that has been answered before, by this run or another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -35,66 +36,6 @@ pub enum Duplicates {
     Recall,
     /// The oracle is noisy, and asking again is how its noise is met: ask again.
     AskAgain,
-}
-
-/// Why a file cannot be used as a ledger.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// It holds the answers of another oracle.
-    #[error(
-        "the ledger {path} holds answers of {kept}, not of {asked}: give this run a ledger of its own"
-    )]
-    OtherOracle {
-        /// The file.
-        path: String,
-        /// The oracle it belongs to.
-        kept: String,
-        /// The oracle it was opened for.
-        asked: String,
-    },
-    /// It is not a ledger at all.
-    #[error("{0} is not a ledger: give another path")]
-    Foreign(String),
-    /// It was written by a later version.
-    #[error(
-        "the ledger {path} has schema version {found}, this program knows up to {known}: use a newer program"
-    )]
-    Version {
-        /// The file.
-        path: String,
-        /// Its version.
-        found: i64,
-        /// The latest version known here.
-        known: i64,
-    },
-    /// Another process is training with it.
-    #[error(
-        "the ledger {0} is in use by another run: wait for it to end, or give this run a ledger of its own"
-    )]
-    InUse(String),
-    /// The file cannot be read or written.
-    #[error(
-        "the ledger {path} cannot be read or written: {reason}; its folder must be there, open to this program, and have room"
-    )]
-    File {
-        /// The file.
-        path: String,
-        /// Why.
-        reason: String,
-    },
-    /// An outcome was told for a row that nobody waits for.
-    #[error(
-        "row {0} is not wanted: it has been told already, or its run now goes another way; ask for the wanted rows anew"
-    )]
-    NotWanted(i64),
-    /// An outcome was told that is none. The row is still wanted.
-    #[error("row {id}: {reason}; tell it again, or tell why it has no outcome")]
-    BadOutcome {
-        /// The row.
-        id: i64,
-        /// What is wrong with the outcome.
-        reason: String,
-    },
 }
 
 /// Every answer of one oracle, in a file.
@@ -279,75 +220,6 @@ impl Ledger {
         })
     }
 
-    /// The answer this run was given at this position, unless it asks for another row there now.
-    fn replay(&mut self, position: u64, x: &str, u: &str) -> Result<Option<Outcome>, Fault> {
-        let Some(run) = &mut self.run else {
-            return Ok(None);
-        };
-        if position >= run.frontier {
-            return Ok(None);
-        }
-        let at = "SELECT y, error, reason, x, u FROM call WHERE run = ?1 AND position = ?2";
-        let mut at = self.db.prepare_cached(at)?;
-        let mut found = at.query(params![run.id, position])?;
-        let Some(row) = found.next()? else {
-            return Ok(None);
-        };
-        if row.get_ref(3)?.as_str()? == x && row.get_ref(4)?.as_str()? == u {
-            return Ok(Some(outcome(row)?));
-        }
-        // The run goes another way than it did, as it may under another version of the program. The answers
-        // from here on stay, but they have no place in this run any more.
-        let rest = params![run.id, position];
-        let part = "UPDATE call SET position = NULL WHERE run = ?1 AND position >= ?2";
-        self.db.execute(part, rest)?;
-        let part = "DELETE FROM wanted WHERE run = ?1 AND position >= ?2";
-        self.db.execute(part, rest)?;
-        run.frontier = position;
-        Ok(None)
-    }
-
-    /// The answer to the same row anywhere, if asking again would bring the same.
-    fn duplicate(&self, x: &str, u: &str) -> Result<Option<Outcome>, Fault> {
-        let same = "SELECT y, error, reason FROM call
-                    WHERE u = ?1 AND x = ?2 AND (error IS NULL OR error IN ('invalid', 'failed'))
-                    ORDER BY id LIMIT 1";
-        let mut same = self.db.prepare_cached(same)?;
-        let mut found = same.query(params![u, x])?;
-        found.next()?.map(|row| outcome(row)).transpose()
-    }
-
-    fn recall_all(&mut self, asking: &Asking<'_>) -> Result<Vec<Recall>, Fault> {
-        let mut first = HashMap::new();
-        let mut recalled = Vec::with_capacity(asking.queries.len());
-        for (row, (x, u)) in asking.queries.iter().enumerate() {
-            let finite = x.iter().chain(u).all(|value| value.is_finite());
-            let (x, u) = (text(x), text(u));
-            let recall = if let Some(outcome) = self.replay(asking.position + row as u64, &x, &u)? {
-                // A row like it in the same batch took its answer, and was not kept itself.
-                first.entry((x, u)).or_insert(row);
-                Recall::Replayed(outcome)
-            } else if self.duplicates == Duplicates::AskAgain || !finite {
-                Recall::Unknown
-            } else if let Some(outcome) = self.duplicate(&x, &u)? {
-                Recall::Duplicate(outcome)
-            } else {
-                match first.entry((x, u)) {
-                    Entry::Occupied(earlier) => Recall::SameAs(*earlier.get()),
-                    Entry::Vacant(none) => {
-                        none.insert(row);
-                        Recall::Unknown
-                    }
-                }
-            };
-            if self.by_hand && recall == Recall::Unknown {
-                self.want(asking, row)?;
-            }
-            recalled.push(recall);
-        }
-        Ok(recalled)
-    }
-
     fn insert(&self, asking: &Asking<'_>, answer: &Answer) -> Result<(), Fault> {
         let run = self.run.as_ref().map(|run| run.id);
         let (y, error, reason) = match &answer.outcome {
@@ -392,63 +264,5 @@ impl Record for Ledger {
     fn keep(&mut self, asking: &Asking<'_>, answer: &Answer) -> Result<(), RecordError> {
         let kept = self.insert(asking, answer);
         kept.map_err(|fault| self.lost(&fault))
-    }
-}
-
-/// What can go wrong inside, before it is known which file it was.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error(transparent)]
-    Database(#[from] rusqlite::Error),
-    #[error("a text in it cannot be read: {0}")]
-    Text(#[from] rusqlite::types::FromSqlError),
-    #[error("a list of numbers in it cannot be read: {0}")]
-    Numbers(#[from] serde_json::Error),
-    #[error("a row in it has the wrong width: {0}")]
-    Width(#[from] crate::ShapeError),
-}
-
-/// Numbers as a JSON list that keeps every bit of those that are finite.
-fn text(values: &[f64]) -> String {
-    serde_json::to_string(values).expect("a list of numbers is JSON")
-}
-
-fn numbers(text: &str) -> Result<Vec<f64>, serde_json::Error> {
-    serde_json::from_str(text)
-}
-
-fn purpose(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Train => "train",
-        Purpose::Score => "score",
-    }
-}
-
-/// The outcome in a row that begins with y, error and reason.
-fn outcome(row: &Row<'_>) -> Result<Outcome, Fault> {
-    if let Some(y) = row.get_ref(0)?.as_str_or_null()? {
-        return Ok(Ok(numbers(y)?));
-    }
-    let kind = row.get_ref(1)?.as_str_or_null()?.unwrap_or_default();
-    let reason = row.get::<_, Option<String>>(2)?.unwrap_or_default();
-    Ok(Err(match kind {
-        "invalid" => RowError::Invalid,
-        "timed_out" => RowError::TimedOut,
-        "crashed" => RowError::Crashed(reason),
-        "malformed" => RowError::Malformed(reason),
-        _ => RowError::Failed(reason),
-    }))
-}
-
-/// The word and the reason by which [`outcome`] finds an error again.
-fn kind(error: &RowError) -> (&'static str, &str) {
-    match error {
-        RowError::Invalid => ("invalid", ""),
-        RowError::Failed(reason) => ("failed", reason),
-        RowError::TimedOut => ("timed_out", ""),
-        RowError::Crashed(reason) => ("crashed", reason),
-        RowError::Malformed(reason) => ("malformed", reason),
-        // The meter keeps no row that was never asked.
-        RowError::Cancelled | RowError::Unavailable(_) => ("failed", "never asked"),
     }
 }

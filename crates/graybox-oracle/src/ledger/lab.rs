@@ -6,7 +6,9 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Fault, Ledger, LedgerError, kind, numbers, text};
+use super::columns::{kind, numbers, purpose, text};
+use super::error::Fault;
+use super::{Ledger, LedgerError};
 use crate::expected::Expected;
 use crate::{Asking, Dims, Oracle, Outcome, Queries, RowError};
 
@@ -143,8 +145,7 @@ impl Ledger {
         self.db.execute(other, params![run, position, x, u])?;
         let add = "INSERT INTO wanted (run, position, round, purpose, x, u)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
-        let purpose = super::purpose(asking.purpose);
-        let row = params![run, position, asking.round, purpose, x, u];
+        let row = params![run, position, asking.round, purpose(asking.purpose), x, u];
         self.db.execute(add, row)?;
         Ok(())
     }

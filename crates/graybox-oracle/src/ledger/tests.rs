@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Budget, FnOracle, Metered, Oracle, Queries, Rows};
+use crate::{Budget, FnOracle, Metered, Oracle, Outcome, Queries, RowError, Rows};
 
 const DIMS: Dims = Dims { x: 1, u: 1, y: 1 };
 
