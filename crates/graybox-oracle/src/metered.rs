@@ -4,54 +4,16 @@ use std::time::Instant;
 
 use crate::expected::Expected;
 use crate::{
-    Answer, AskError, Asking, BudgetError, Dims, Oracle, Outcome, Purpose, Queries, Recall, Record,
-    RecordError, RowError, Rows, ShapeError,
+    AskError, Asking, BudgetError, Dims, Oracle, Outcome, Purpose, Queries, Record, RecordError,
+    RowError, Rows, ShapeError,
 };
 
+mod budget;
+mod recorded;
 #[cfg(test)]
 mod tests;
 
-/// How many oracle calls may be made. Never zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget(u64);
-
-impl Budget {
-    /// Allows this many calls.
-    ///
-    /// # Errors
-    /// If `calls` is zero.
-    pub fn new(calls: u64) -> Result<Self, BudgetError> {
-        if calls == 0 {
-            return Err(BudgetError::Zero);
-        }
-        Ok(Self(calls))
-    }
-
-    /// The number of calls.
-    pub fn calls(self) -> u64 {
-        self.0
-    }
-}
-
-/// What has been asked of an oracle so far.
-#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Meter {
-    /// Calls charged.
-    pub calls: u64,
-    /// Charged calls that failed.
-    pub failed: u64,
-    /// Rows evaluated for scores only, never charged.
-    pub scored: u64,
-    /// Rows of both kinds the oracle was given by this run, in this process or before it was broken off.
-    pub paid: u64,
-    /// Rows of both kinds the oracle was spared, because the record held the answer of another call for the
-    /// same row.
-    pub duplicates: u64,
-    /// Rows asked for in all, whatever became of them: the place of the next one in the run.
-    pub position: u64,
-    /// Seconds spent waiting for the oracle in calls that were charged.
-    pub seconds: f64,
-}
+pub use budget::{Budget, Meter};
 
 /// An oracle with a meter on it, through which alone algorithms ask. (Whoever serves an oracle to others, as
 /// `Model::from_oracle` does, asks it directly: those calls are theirs.)
@@ -255,85 +217,6 @@ impl Metered {
         }
     }
 
-    fn recall_or_ask(
-        &mut self,
-        record: &mut dyn Record,
-        asking: &Asking<'_>,
-    ) -> Result<Vec<Outcome>, RecordError> {
-        let recalled = record.recall(asking)?;
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; asking.queries.len()];
-        let (mut unknown, mut same) = (Vec::new(), Vec::new());
-        for (row, recall) in recalled.into_iter().enumerate() {
-            match recall {
-                Recall::Unknown => unknown.push(row),
-                Recall::SameAs(earlier) => same.push((row, earlier)),
-                Recall::Replayed(outcome) => {
-                    self.replayed += 1;
-                    self.meter.paid += 1;
-                    outcomes[row] = Some(outcome);
-                }
-                Recall::Duplicate(outcome) => {
-                    self.meter.duplicates += 1;
-                    outcomes[row] = Some(outcome);
-                }
-            }
-        }
-        self.ask_and_keep(record, asking, &unknown, &mut outcomes)?;
-        for (row, earlier) in same {
-            let outcome = outcomes[earlier].clone();
-            self.meter.duplicates += u64::from(outcome.iter().any(|outcome| is_paid(&outcome)));
-            outcomes[row] = outcome;
-        }
-        Ok(outcomes
-            .into_iter()
-            .map(|outcome| outcome.unwrap_or_else(|| Err(forgotten())))
-            .collect())
-    }
-
-    /// Asks for the rows nothing is known of, and keeps each answer before the next is looked at.
-    fn ask_and_keep(
-        &mut self,
-        record: &mut dyn Record,
-        asking: &Asking<'_>,
-        rows: &[usize],
-        outcomes: &mut [Option<Outcome>],
-    ) -> Result<(), RecordError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let x = asking.queries.x().select(rows);
-        let u = asking.queries.u().select(rows);
-        let queries = Queries::new(&x, &u).expect("as many actions as contexts were selected");
-        let expected = Expected::Outcome(self.oracle.dims().y);
-        let (mut lost, mut paid) = (None, 0);
-        let mut take = |mut answer: Answer| {
-            let Some(&row) = rows.get(answer.row) else {
-                return;
-            };
-            if outcomes[row].is_some() {
-                return;
-            }
-            answer.row = row;
-            expected.check(&mut answer.outcome);
-            if is_paid(&&answer.outcome) {
-                paid += 1;
-                if let Err(error) = record.keep(asking, &answer) {
-                    lost.get_or_insert(error);
-                }
-            }
-            outcomes[row] = Some(answer.outcome);
-        };
-        let start = Instant::now();
-        self.oracle.evaluate_each(queries, &mut take);
-        let seconds = start.elapsed().as_secs_f64();
-        // A row the oracle never told of was given to it all the same. The others are answered already.
-        for row in 0..rows.len() {
-            take(Answer::new(row, Err(forgotten())));
-        }
-        self.count(paid, seconds, asking.purpose);
-        lost.map_or(Ok(()), Err)
-    }
-
     /// The budget as it was granted.
     pub fn budget(&self) -> Budget {
         self.budget
@@ -356,7 +239,7 @@ impl Metered {
 
     /// Calls that may still be made.
     pub fn left(&self) -> u64 {
-        self.budget.0.saturating_sub(self.meter.calls)
+        self.budget.calls().saturating_sub(self.meter.calls)
     }
 
     /// Charged calls that failed.
@@ -389,10 +272,6 @@ impl Metered {
 fn ask(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
     let expected = Expected::Outcome(oracle.dims().y);
     expected.check_all(oracle.evaluate(queries), queries.len())
-}
-
-fn forgotten() -> RowError {
-    RowError::Malformed("the oracle gave no answer to this row".into())
 }
 
 /// Whether the oracle was given the row.

@@ -1,0 +1,93 @@
+//! Asking with a record: what it knows is not asked, and what is asked is kept.
+
+use std::time::Instant;
+
+use super::{Metered, is_paid};
+use crate::expected::Expected;
+use crate::{Answer, Asking, Outcome, Queries, Recall, Record, RecordError, RowError};
+
+impl Metered {
+    /// Takes from the record what it knows, and asks for the rest.
+    pub(super) fn recall_or_ask(
+        &mut self,
+        record: &mut dyn Record,
+        asking: &Asking<'_>,
+    ) -> Result<Vec<Outcome>, RecordError> {
+        let recalled = record.recall(asking)?;
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; asking.queries.len()];
+        let (mut unknown, mut same) = (Vec::new(), Vec::new());
+        for (row, recall) in recalled.into_iter().enumerate() {
+            match recall {
+                Recall::Unknown => unknown.push(row),
+                Recall::SameAs(earlier) => same.push((row, earlier)),
+                Recall::Replayed(outcome) => {
+                    self.replayed += 1;
+                    self.meter.paid += 1;
+                    outcomes[row] = Some(outcome);
+                }
+                Recall::Duplicate(outcome) => {
+                    self.meter.duplicates += 1;
+                    outcomes[row] = Some(outcome);
+                }
+            }
+        }
+        self.ask_and_keep(record, asking, &unknown, &mut outcomes)?;
+        for (row, earlier) in same {
+            let outcome = outcomes[earlier].clone();
+            self.meter.duplicates += u64::from(outcome.iter().any(|outcome| is_paid(&outcome)));
+            outcomes[row] = outcome;
+        }
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(|| Err(forgotten())))
+            .collect())
+    }
+
+    /// Asks for the rows nothing is known of, and keeps each answer before the next is looked at.
+    fn ask_and_keep(
+        &mut self,
+        record: &mut dyn Record,
+        asking: &Asking<'_>,
+        rows: &[usize],
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(), RecordError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let x = asking.queries.x().select(rows);
+        let u = asking.queries.u().select(rows);
+        let queries = Queries::new(&x, &u).expect("as many actions as contexts were selected");
+        let expected = Expected::Outcome(self.oracle.dims().y);
+        let (mut lost, mut paid) = (None, 0);
+        let mut take = |mut answer: Answer| {
+            let Some(&row) = rows.get(answer.row) else {
+                return;
+            };
+            if outcomes[row].is_some() {
+                return;
+            }
+            answer.row = row;
+            expected.check(&mut answer.outcome);
+            if is_paid(&&answer.outcome) {
+                paid += 1;
+                if let Err(error) = record.keep(asking, &answer) {
+                    lost.get_or_insert(error);
+                }
+            }
+            outcomes[row] = Some(answer.outcome);
+        };
+        let start = Instant::now();
+        self.oracle.evaluate_each(queries, &mut take);
+        let seconds = start.elapsed().as_secs_f64();
+        // A row the oracle never told of was given to it all the same. The others are answered already.
+        for row in 0..rows.len() {
+            take(Answer::new(row, Err(forgotten())));
+        }
+        self.count(paid, seconds, asking.purpose);
+        lost.map_or(Ok(()), Err)
+    }
+}
+
+fn forgotten() -> RowError {
+    RowError::Malformed("the oracle gave no answer to this row".into())
+}
