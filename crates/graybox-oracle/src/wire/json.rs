@@ -98,6 +98,12 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
+/// What an error says: its text if it is a string, otherwise its JSON, in either case not all of a novel.
+pub(crate) fn text(error: &RawValue) -> String {
+    let said = serde_json::from_str(error.get()).unwrap_or_else(|_| error.get().to_owned());
+    excerpt(said.trim().as_bytes(), 500)
+}
+
 /// Copies a line with every bare number that is not finite (`NaN`, `-Infinity`, `1e999`) turned into null.
 /// Returns whether there was one.
 fn blank_non_finite(line: &[u8], copy: &mut Vec<u8>) -> bool {
