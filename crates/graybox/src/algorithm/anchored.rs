@@ -21,9 +21,9 @@
 //! [exploration](crate::Antithetic), and that the surrogate is not shown the target where that is a part of the
 //! context. What keeps it from ending where no gradient leads on are several policies that start in different ways,
 //! halved by their true losses, and one added at a cut where the surrogate sees a way past what the best of them is
-//! stuck at. Where training rows are few, contexts between them are asked about as well. When the calls are spent, the surrogate is fitted once more to all of them and the
-//! policy to the surrogate, and the calls kept back decide by true losses whether that was an improvement. Every
-//! part can be switched off: see [`AnchoredConfig`].
+//! stuck at. Where training rows are few, contexts between them are asked about as well. When the calls are spent,
+//! the surrogate is fitted once more to all of them and the policy to the surrogate, and the calls kept back decide by
+//! true losses whether that was an improvement. Every part can be switched off: see [`AnchoredConfig`].
 
 use burn::optim::ModuleOptimizer;
 use burn::prelude::*;

@@ -273,11 +273,86 @@ fn a_loss_that_was_lower_before_is_named() {
 
 #[test]
 fn every_diagnosis_says_what_was_seen_and_what_to_try() {
+    let collusion = Diagnosis::Collusion {
+        apparent: 0.01,
+        measured: 0.5,
+        balance: 0.02,
+    };
+    let region = Region {
+        name: "pressure".into(),
+        threshold: 3.5,
+        above: true,
+        inside: 0.9,
+        outside: 0.05,
+    };
+    let failing = Diagnosis::Failing {
+        failed: 30,
+        calls: 60,
+        region: Some(region),
+    };
+    let unidentified = Diagnosis::Unidentified {
+        variation: 1e-7,
+        calls: 60,
+    };
+    let pinned = Diagnosis::Pinned {
+        action: "valve".into(),
+        bound: 2.5,
+        share: 0.7,
+    };
+    let noise = Diagnosis::Noise {
+        noise: 0.02,
+        remaining: 0.021,
+        pairs: 12,
+        apart: 1e-3,
+    };
+    let quantised = Diagnosis::Quantised {
+        outcome: "bytes".into(),
+        values: 4,
+        calls: 60,
+        step: Some(0.25),
+    };
+    let out_of_reach = Diagnosis::OutOfReach {
+        outcome: "range".into(),
+        share: 0.4,
+        reached: [1.0, 2.0],
+        wanted: [1.5, 9.0],
+    };
+    let too_small = Diagnosis::SurrogateTooSmall {
+        error: 0.4,
+        spread: 0.9,
+    };
     let rising = Diagnosis::LearningRateTooHigh {
         best: 0.01,
         last: 0.5,
     };
-    let message = rising.to_string();
-    assert!(message.contains("1.000e-2 at its best"), "{message}");
-    assert!(message.contains("Lower learning_rate.initial"), "{message}");
+    for (diagnosis, seen, try_next) in [
+        (
+            collusion,
+            "1.000e-2 where the oracle says 5.000e-1",
+            "split routing",
+        ),
+        (
+            failing,
+            "90 % of those with pressure above 3.5",
+            "bounds of the actions",
+        ),
+        (unidentified, "latest 60 calls", "exploration"),
+        (pinned, "valve", "Widen the bounds"),
+        (noise, "2.000e-2", "quieter oracle"),
+        (quantised, "bytes", "wider than a step"),
+        (out_of_reach, "range", "units of the targets"),
+        (too_small, "4.000e-1", "hidden units"),
+        (
+            rising,
+            "1.000e-2 at its best",
+            "Lower learning_rate.initial",
+        ),
+    ] {
+        assert!(diagnosis.evidence().contains(seen), "{diagnosis}");
+        assert!(diagnosis.advice().contains(try_next), "{diagnosis}");
+        assert_eq!(
+            diagnosis.to_string(),
+            format!("{}. {}", diagnosis.evidence(), diagnosis.advice())
+        );
+    }
 }
