@@ -9,6 +9,7 @@ use ureq::config::Config as HttpConfig;
 
 use super::config::{ConnectError, UmBridgeConfig};
 use super::handshake::{self, Handshake, Shape};
+use super::wire::Derivative;
 use crate::clock::NEVER;
 use crate::oracle::in_order;
 use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, Rows};
@@ -51,7 +52,8 @@ pub struct UmBridgeOracle {
 struct Site {
     url: String,
     evaluate: String,
-    gradient: String,
+    /// Of each [`Derivative`].
+    derivatives: [String; 2],
 }
 
 impl UmBridgeOracle {
@@ -86,7 +88,8 @@ impl UmBridgeOracle {
             .map(|url| Site {
                 url: url.to_owned(),
                 evaluate: format!("{url}/Evaluate"),
-                gradient: format!("{url}/Gradient"),
+                derivatives: [Derivative::Gradient, Derivative::Jacobian]
+                    .map(|derivative| format!("{url}/{}", derivative.path())),
             })
             .collect();
 
@@ -97,7 +100,7 @@ impl UmBridgeOracle {
             limit: config.max_answer,
         });
         let shape = handshake::shape(&handshakes.collect::<Vec<_>>(), &config)?;
-        if config.gradient && !shape.gradient {
+        if config.gradient && shape.derivative.is_none() {
             return Err(ConnectError::NoGradient {
                 url: sites[0].url.clone(),
                 model: config.model,

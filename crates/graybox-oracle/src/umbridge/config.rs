@@ -36,7 +36,8 @@ pub struct UmBridgeConfig {
     /// The model's own settings, sent with every row.
     pub config: Map<String, Value>,
     /// Let the model be asked for its own gradient: it is no black box then, and only methods that say so ask for
-    /// it. The model must offer one.
+    /// it. The model must offer `Gradient`, or `ApplyJacobian`, which takes a request for every action; either way a
+    /// row's gradient is charged as one call.
     pub gradient: bool,
     /// The longest a row may take, in seconds, once it is sent.
     #[serde(with = "seconds")]
@@ -166,9 +167,9 @@ pub enum ConnectError {
         /// The models it has.
         known: String,
     },
-    /// The model has no gradient to ask for.
+    /// The model has no derivative to ask for.
     #[error(
-        "{url}: the model `{model}` offers no gradient (ModelInfo): leave out `gradient`, and train it as a black box"
+        "{url}: the model `{model}` offers neither `Gradient` nor `ApplyJacobian` (ModelInfo): leave out `gradient`, and train it as a black box"
     )]
     NoGradient {
         /// The server.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use ureq::Agent;
 
 use super::config::{ConnectError, UmBridgeConfig};
-use super::wire::not_now;
+use super::wire::{Derivative, not_now};
 use crate::Dims;
 use crate::clock::after;
 use crate::wire::excerpt;
@@ -19,8 +19,8 @@ pub(super) struct Shape {
     pub(super) named: bool,
     pub(super) input_sizes: Vec<usize>,
     pub(super) output_sizes: Vec<usize>,
-    /// Whether the model gives its gradient.
-    pub(super) gradient: bool,
+    /// The derivative that the model gives, if any: of both the gradient, which takes fewer requests.
+    pub(super) derivative: Option<Derivative>,
 }
 
 /// The shape of the model at the first server that answers. Servers that are there but not ready are asked again
@@ -89,6 +89,11 @@ pub(super) struct Handshake<'a> {
     pub(super) limit: u64,
 }
 
+fn derivative(support: &Value) -> Option<Derivative> {
+    let mut known = [Derivative::Gradient, Derivative::Jacobian].into_iter();
+    known.find(|derivative| support[derivative.path()] == true)
+}
+
 impl Handshake<'_> {
     fn shape(&self, config: &UmBridgeConfig) -> Result<Shape, ConnectError> {
         let info = self.get("Info")?;
@@ -102,7 +107,7 @@ impl Handshake<'_> {
                 named: false,
                 input_sizes: self.sizes(&self.get("GetInputSizes")?, "inputSizes")?,
                 output_sizes: self.sizes(&self.get("GetOutputSizes")?, "outputSizes")?,
-                gradient: info["support"]["Gradient"] == true,
+                derivative: derivative(&info["support"]),
             });
         }
         if !is(1.0) {
@@ -129,7 +134,7 @@ impl Handshake<'_> {
             named: true,
             input_sizes: self.sizes(&self.post("InputSizes", &asked)?, "inputSizes")?,
             output_sizes: self.sizes(&self.post("OutputSizes", &asked)?, "outputSizes")?,
-            gradient: support["Gradient"] == true,
+            derivative: derivative(&support),
         })
     }
 

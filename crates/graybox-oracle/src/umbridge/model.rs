@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::Method;
 use serde_json::Value;
 
-use super::wire::Wrt;
+use super::wire::{Derivative, Wrt};
 use crate::expected::Expected;
 use crate::{Oracle, Queries, RowError, Rows};
 
@@ -17,11 +17,13 @@ pub struct Model {
     pub(super) input_sizes: Vec<usize>,
     pub(super) output_sizes: Vec<usize>,
     evaluate: Arc<Evaluate>,
-    pub(super) gradient: Option<Arc<Gradient>>,
+    pub(super) gradient: Option<Arc<Product>>,
+    pub(super) jacobian: Option<Arc<Product>>,
 }
 
 type Evaluate = dyn Fn(&[Vec<f64>]) -> Result<Vec<Vec<f64>>, String> + Send + Sync;
-type Gradient = dyn Fn(usize, usize, &[Vec<f64>], &[f64]) -> Result<Vec<f64>, String> + Send + Sync;
+/// A derivative times a factor.
+type Product = dyn Fn(usize, usize, &[Vec<f64>], &[f64]) -> Result<Vec<f64>, String> + Send + Sync;
 
 impl Model {
     /// A closure from lists of the input sizes to lists of the output sizes.
@@ -39,6 +41,7 @@ impl Model {
             output_sizes: output_sizes.into(),
             evaluate: Arc::new(evaluate),
             gradient: None,
+            jacobian: None,
         }
     }
 
@@ -52,11 +55,21 @@ impl Model {
         + Sync
         + 'static,
     ) -> Self {
-        self.gradient = Some(Arc::new(
-            move |output, input, values: &[Vec<f64>], sens: &[f64]| {
-                gradient(output, input, values, sens).map_err(|reason| reason.to_string())
-            },
-        ));
+        self.gradient = Some(product(gradient));
+        self
+    }
+
+    /// Offers its Jacobian applied to vectors: `(output, input, values, vec) → ∂output/∂input · vec`, as long as that
+    /// output.
+    #[must_use]
+    pub fn with_jacobian<E: Display>(
+        mut self,
+        jacobian: impl Fn(usize, usize, &[Vec<f64>], &[f64]) -> Result<Vec<f64>, E>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.jacobian = Some(product(jacobian));
         self
     }
 
@@ -104,22 +117,33 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn check_sens(&self, wrt: Wrt, sens: &[f64]) -> Result<(), String> {
+    /// Whether output and input are there, and the factor is as long as it has to be.
+    pub(super) fn check_factor(
+        &self,
+        derivative: Derivative,
+        wrt: Wrt,
+        factor: &[f64],
+    ) -> Result<(), String> {
         let (outputs, inputs) = (self.output_sizes.len(), self.input_sizes.len());
-        let Some(&size) = self.output_sizes.get(wrt.output) else {
+        let Some(&output) = self.output_sizes.get(wrt.output) else {
             return Err(format!(
                 "outWrt = {}, of {outputs} outputs counted from 0",
                 wrt.output
             ));
         };
-        if wrt.input >= inputs {
+        let Some(&input) = self.input_sizes.get(wrt.input) else {
             return Err(format!(
                 "inWrt = {}, of {inputs} inputs counted from 0",
                 wrt.input
             ));
-        }
-        if sens.len() != size {
-            return Err(format!("sens has {} numbers, expected {size}", sens.len()));
+        };
+        let expected = match derivative {
+            Derivative::Gradient => output,
+            Derivative::Jacobian => input,
+        };
+        let (name, found) = (derivative.factor(), factor.len());
+        if found != expected {
+            return Err(format!("{name} has {found} numbers, expected {expected}"));
         }
         Ok(())
     }
@@ -140,24 +164,44 @@ impl Model {
         }
     }
 
-    /// The gradient for an input and sensitivities of the right sizes.
-    pub(super) fn call_gradient(
+    /// What it offers of its derivatives.
+    pub(super) fn product(&self, derivative: Derivative) -> Option<&Arc<Product>> {
+        match derivative {
+            Derivative::Gradient => self.gradient.as_ref(),
+            Derivative::Jacobian => self.jacobian.as_ref(),
+        }
+    }
+
+    /// A derivative times a factor, for an input and a factor of the right sizes.
+    pub(super) fn call_product(
         &self,
+        derivative: Derivative,
         wrt: Wrt,
         input: &[Vec<f64>],
-        sens: &[f64],
+        factor: &[f64],
     ) -> Result<Vec<f64>, String> {
-        let gradient = self.gradient.as_ref().ok_or("there is no gradient")?;
-        let output = gradient(wrt.output, wrt.input, input, sens)?;
-        let (size, expected) = (output.len(), self.input_sizes[wrt.input]);
+        let product = self.product(derivative).ok_or("it is not offered")?;
+        let output = product(wrt.output, wrt.input, input, factor)?;
+        let expected = match derivative {
+            Derivative::Gradient => self.input_sizes[wrt.input],
+            Derivative::Jacobian => self.output_sizes[wrt.output],
+        };
+        let (name, size) = (derivative.path(), output.len());
         if size != expected {
-            return Err(format!(
-                "the gradient has {size} numbers, expected {expected}"
-            ));
+            return Err(format!("{name} gave {size} numbers, expected {expected}"));
         }
         let fault = Expected::Gradient(size).not_finite(&output);
         fault.map_or(Ok(output), Err)
     }
+}
+
+/// A closure whose errors are words.
+fn product<E: Display>(
+    closure: impl Fn(usize, usize, &[Vec<f64>], &[f64]) -> Result<Vec<f64>, E> + Send + Sync + 'static,
+) -> Arc<Product> {
+    Arc::new(move |output, input, values: &[Vec<f64>], factor: &[f64]| {
+        closure(output, input, values, factor).map_err(|reason| reason.to_string())
+    })
 }
 
 fn sizes(blocks: &[Vec<f64>]) -> Vec<usize> {

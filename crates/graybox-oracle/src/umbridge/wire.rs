@@ -41,13 +41,40 @@ pub(super) struct Wrt {
     pub(super) input: usize,
 }
 
-/// Appends a request for `sensᵀ ∂output/∂input` of one row.
-pub(super) fn write_gradient(
+/// What is asked of a derivative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Derivative {
+    /// `sensᵀ ∂output/∂input`, as long as the input: `Gradient`.
+    Gradient,
+    /// `∂output/∂input · vec`, as long as the output: `ApplyJacobian`.
+    Jacobian,
+}
+
+impl Derivative {
+    /// Where it is asked for.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Gradient => "Gradient",
+            Self::Jacobian => "ApplyJacobian",
+        }
+    }
+
+    /// What the other factor is called.
+    pub(super) fn factor(self) -> &'static str {
+        match self {
+            Self::Gradient => "sens",
+            Self::Jacobian => "vec",
+        }
+    }
+}
+
+/// Appends a request for a derivative of one row, times the factor.
+pub(super) fn write_derivative(
     body: &mut Vec<u8>,
     name: Option<&str>,
-    wrt: Wrt,
+    (derivative, wrt): (Derivative, Wrt),
     blocks: &[impl serde::Serialize],
-    sens: &[f64],
+    factor: &[f64],
     config: &Map<String, Value>,
 ) {
     write_evaluate(body, name, blocks, config);
@@ -57,8 +84,10 @@ pub(super) fn write_gradient(
     write_value(body, &wrt.output);
     body.extend_from_slice(b",\"inWrt\":");
     write_value(body, &wrt.input);
-    body.extend_from_slice(b",\"sens\":");
-    write_value(body, sens);
+    body.push(b',');
+    write_value(body, derivative.factor());
+    body.push(b':');
+    write_value(body, factor);
     body.push(b'}');
 }
 
@@ -97,12 +126,12 @@ pub(super) fn read_evaluate(status: u16, body: &[u8], output_sizes: &[usize]) ->
     read(status, body, |output| read_output(output, output_sizes))
 }
 
-/// Reads the answer to `Gradient`, which is one list as long as the input.
-pub(super) fn read_gradient(status: u16, body: &[u8], input_size: usize) -> Verdict {
+/// Reads a derivative times a factor, which is one list of so many numbers.
+pub(super) fn read_derivative(status: u16, body: &[u8], size: usize) -> Verdict {
     read(status, body, |output| {
-        let mut gradient = Vec::with_capacity(input_size);
-        read_block(output, &"`output`", input_size, &mut gradient)?;
-        finite(Expected::Gradient(input_size), gradient)
+        let mut product = Vec::with_capacity(size);
+        read_block(output, &"`output`", size, &mut product)?;
+        finite(Expected::Gradient(size), product)
     })
 }
 
@@ -248,25 +277,24 @@ mod tests {
     }
 
     #[test]
-    fn a_gradient_is_asked_for_by_the_numbers_of_output_and_input() {
-        let mut body = Vec::new();
+    fn a_derivative_is_asked_for_by_the_numbers_of_output_and_input() {
         let wrt = Wrt {
             output: 0,
             input: 1,
         };
-        write_gradient(
-            &mut body,
-            Some("f"),
-            wrt,
-            &[[2.0], [3.0]],
-            &[0.5],
-            &Map::new(),
-        );
-        assert_eq!(
-            String::from_utf8(body).unwrap(),
-            r#"{"name":"f","input":[[2.0],[3.0]],"config":{},"outWrt":0,"inWrt":1,"sens":[0.5]}"#
-        );
-        let read = |body: &str| read_gradient(200, body.as_bytes(), 2);
+        for (derivative, factor) in [
+            (Derivative::Gradient, r#""sens":[0.5]"#),
+            (Derivative::Jacobian, r#""vec":[0.5]"#),
+        ] {
+            let mut body = Vec::new();
+            let blocks = [[2.0], [3.0]];
+            let asked = (derivative, wrt);
+            write_derivative(&mut body, Some("f"), asked, &blocks, &[0.5], &Map::new());
+            let start = r#"{"name":"f","input":[[2.0],[3.0]],"config":{},"outWrt":0,"inWrt":1,"#;
+            let expected = format!("{start}{factor}}}");
+            assert_eq!(String::from_utf8(body).unwrap(), expected);
+        }
+        let read = |body: &str| read_derivative(200, body.as_bytes(), 2);
         let gradient = Verdict::Outcome(Ok(vec![1.0, -2.0]));
         assert_eq!(read(r#"{"output": [1, -2.0]}"#), gradient);
         for (body, part) in [

@@ -24,6 +24,24 @@ fn smooth() -> Model {
     })
 }
 
+/// The same function, which only applies its Jacobian, to an input that is context and action in one.
+fn forward_mode() -> Model {
+    let split = |input: &[Vec<f64>]| (input[0][0], [input[0][1], input[0][2]]);
+    Model::new("forward", [3], [1, 1], move |input: &[Vec<f64>]| {
+        let (x, u) = split(input);
+        Ok::<_, String>(vec![vec![u[0] + 2.0 * u[1]], vec![x * u[0] * u[1]]])
+    })
+    .with_jacobian(move |output, input, values, vec| {
+        let (x, u) = split(values);
+        if u[0] > 100.0 {
+            return Err("no tangent there".to_string());
+        }
+        assert!(input == 0 && vec[0] == 0.0, "nobody asks for the context's");
+        let row = [[1.0, 2.0], [x * u[1], x * u[0]]][output];
+        Ok(vec![row[0] * vec[1] + row[1] * vec[2]])
+    })
+}
+
 fn pull_back(oracle: &UmBridgeOracle, u: &[f64], sens: &[f64]) -> Option<Vec<Outcome>> {
     let u = Rows::from_vec(2, u.to_vec()).unwrap();
     let x = Rows::from_vec(1, vec![3.0; u.len()]).unwrap();
@@ -51,6 +69,25 @@ fn a_model_that_may_be_asked_for_its_gradient_gives_it_row_by_row() {
 }
 
 #[test]
+fn a_model_that_only_applies_its_jacobian_is_asked_for_each_action() {
+    let server = UmBridgeServer::start(vec![forward_mode()], anywhere()).unwrap();
+    let config = UmBridgeConfig {
+        gradient: true,
+        d_x: Some(1),
+        ..UmBridgeConfig::new([server.url()])
+    };
+    let oracle = UmBridgeOracle::connect(config).unwrap();
+    let u = [5.0, 7.0, 101.0, 0.0, 5.0, 7.0];
+    let pulled = pull_back(&oracle, &u, &[10.0, 1.0, 1.0, 0.0, 0.0, 0.0]).unwrap();
+    let expected = [
+        Ok(vec![10.0 + 21.0, 20.0 + 15.0]),
+        Err(RowError::Failed("no tangent there".into())),
+        Ok(vec![0.0, 0.0]),
+    ];
+    assert_eq!(pulled, expected);
+}
+
+#[test]
 fn a_gradient_is_refused_where_there_is_none_and_kept_back_where_it_is_not_allowed() {
     let server = UmBridgeServer::start(vec![forward()], anywhere()).unwrap();
     let config = UmBridgeConfig {
@@ -58,7 +95,10 @@ fn a_gradient_is_refused_where_there_is_none_and_kept_back_where_it_is_not_allow
         ..UmBridgeConfig::new([server.url()])
     };
     let error = UmBridgeOracle::connect(config).err().unwrap().to_string();
-    assert!(error.contains("`forward` offers no gradient"), "{error}");
+    assert!(
+        error.contains("`forward` offers neither `Gradient` nor"),
+        "{error}"
+    );
 
     let server = UmBridgeServer::start(vec![smooth()], anywhere()).unwrap();
     let oracle = UmBridgeOracle::connect(UmBridgeConfig::new([server.url()])).unwrap();

@@ -3,7 +3,7 @@
 //! Approximates  ∇_θ E[ℓ(F(x, u), Y)],  u = π_θ(x)
 //! With          `sᵀ ∂F/∂u` from the oracle, `s = ∂ℓ/∂y` at the outcome it has just given
 //! Requires      an oracle that is no black box and whose user allows its derivative to be used: a UM-Bridge model that
-//!               offers `Gradient`, with `gradient` in its settings
+//!               offers `Gradient` or `ApplyJacobian`, with `gradient` in its settings
 //! Oracle rows   2 n per step: an outcome and a pulled-back gradient for each row
 //! Failed rows   leave the batch, whichever of the two failed
 //! Source        the chain rule; adjoints of models on clusters: Seelinger et al., JOSS 8(83), 2023

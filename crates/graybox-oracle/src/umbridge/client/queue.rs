@@ -126,7 +126,7 @@ impl Queue<'_> {
                 Ask::Outcome => oracle.send_evaluate(connection, site, &blocks, &mut body),
                 Ask::PullBack(sensitivities) => {
                     let sens = sensitivities.row(task.row);
-                    oracle.send_gradients(connection, site, &blocks, sens, &mut body)
+                    oracle.send_pull_back(connection, site, &blocks, sens, &mut body)
                 }
             };
             let seconds = now.elapsed().as_secs_f64();

@@ -1,7 +1,7 @@
 //! What is sent for one row, and what its answer says about the row and the server.
 
 use super::super::wire::{
-    Verdict, Wrt, read_evaluate, read_gradient, write_evaluate, write_gradient,
+    Derivative, Verdict, Wrt, read_derivative, read_evaluate, write_derivative, write_evaluate,
 };
 use super::UmBridgeOracle;
 use crate::{Outcome, Queries, RowError};
@@ -52,8 +52,9 @@ impl UmBridgeOracle {
         self.post(connection, url, body, read)
     }
 
-    /// A request for each pair of an output that has sensitivities and an input that is part of the action.
-    pub(super) fn send_gradients(
+    /// `sensᵀ ∂y/∂u`: for each pair of an output that has sensitivities and an input that is part of the action one
+    /// request for the gradient, or one for each of that input's actions where the model only applies its Jacobian.
+    pub(super) fn send_pull_back(
         &self,
         connection: usize,
         site: usize,
@@ -82,20 +83,37 @@ impl UmBridgeOracle {
                     let dim = column.checked_sub(first)?;
                     (dim < self.dims.u).then_some(dim)
                 };
-                if !columns.clone().any(|column| action(column).is_some()) {
+                // Places in the block, and which action is there.
+                let actions: Vec<(usize, usize)> = columns
+                    .enumerate()
+                    .filter_map(|(place, column)| Some((place, action(column)?)))
+                    .collect();
+                if actions.is_empty() {
                     continue;
                 }
-                body.clear();
-                let wrt = Wrt { output, input };
-                write_gradient(body, self.name(), wrt, blocks, sens, &self.config.config);
-                let url = &self.sites[site].gradient;
-                let read = |status, answer: &[u8]| read_gradient(status, answer, block.len());
-                match self.post(connection, url, body, read) {
-                    Sent::Done(Ok(gradient)) => {
-                        for (column, value) in columns.zip(gradient) {
-                            if let Some(dim) = action(column) {
-                                pulled[dim] += value;
+                let mut ask = |derivative, factor: &[f64], size| {
+                    let asked = (derivative, Wrt { output, input });
+                    self.send_derivative(connection, site, asked, (blocks, factor), size, body)
+                };
+                if self.shape.derivative == Some(Derivative::Jacobian) {
+                    for (place, dim) in actions {
+                        let mut unit = vec![0.0; block.len()];
+                        unit[place] = 1.0;
+                        match ask(Derivative::Jacobian, &unit, *size) {
+                            Sent::Done(Ok(slopes)) => {
+                                let products = slopes.iter().zip(sens);
+                                pulled[dim] +=
+                                    products.map(|(slope, sens)| slope * sens).sum::<f64>();
                             }
+                            other => return other,
+                        }
+                    }
+                    continue;
+                }
+                match ask(Derivative::Gradient, sens, block.len()) {
+                    Sent::Done(Ok(gradient)) => {
+                        for (place, dim) in actions {
+                            pulled[dim] += gradient[place];
                         }
                     }
                     other => return other,
@@ -103,6 +121,23 @@ impl UmBridgeOracle {
             }
         }
         Sent::Done(Ok(pulled))
+    }
+
+    fn send_derivative(
+        &self,
+        connection: usize,
+        site: usize,
+        asked: (Derivative, Wrt),
+        (blocks, factor): (&[Vec<f64>], &[f64]),
+        size: usize,
+        body: &mut Vec<u8>,
+    ) -> Sent {
+        body.clear();
+        let config = &self.config.config;
+        write_derivative(body, self.name(), asked, blocks, factor, config);
+        let url = &self.sites[site].derivatives[asked.0 as usize];
+        let read = |status, answer: &[u8]| read_derivative(status, answer, size);
+        self.post(connection, url, body, read)
     }
 
     fn name(&self) -> Option<&str> {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::super::model::{Model, Page};
-use super::super::wire::Wrt;
+use super::super::wire::{Derivative, Wrt};
 
 /// The protocol's paths.
 pub(super) const PROTOCOL: [&str; 8] = [
@@ -36,7 +36,7 @@ pub(super) fn router(served: Arc<Served>, max_request: usize) -> Router {
         .route("/OutputSizes", post(output_sizes))
         .route("/Evaluate", post(evaluate))
         .route("/Gradient", post(gradient))
-        .route("/ApplyJacobian", post(not_offered))
+        .route("/ApplyJacobian", post(apply_jacobian))
         .route("/ApplyHessian", post(not_offered))
         .fallback(page)
         .layer(DefaultBodyLimit::max(max_request))
@@ -96,6 +96,8 @@ struct Request {
     in_wrt: usize,
     #[serde(default)]
     sens: Vec<f64>,
+    #[serde(default)]
+    vec: Vec<f64>,
 }
 
 impl Request {
@@ -165,7 +167,7 @@ async fn model_info(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
     Ok(Json(json!({"support": {
         "Evaluate": true,
         "Gradient": model.gradient.is_some(),
-        "ApplyJacobian": false,
+        "ApplyJacobian": model.jacobian.is_some(),
         "ApplyHessian": false,
     }})))
 }
@@ -191,22 +193,34 @@ async fn evaluate(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
 }
 
 async fn gradient(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
-    let request = Request::read(&body)?;
+    derivative(&served, &body, Derivative::Gradient).await
+}
+
+async fn apply_jacobian(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
+    derivative(&served, &body, Derivative::Jacobian).await
+}
+
+async fn derivative(served: &Served, body: &[u8], derivative: Derivative) -> Reply {
+    let request = Request::read(body)?;
     let model = served.model(&request.name)?.clone();
-    if model.gradient.is_none() {
-        return Err(unsupported("this model has no gradient"));
+    if model.product(derivative).is_none() {
+        let path = derivative.path();
+        return Err(unsupported(&format!("this model does not offer {path}")));
     }
     let wrt = Wrt {
         output: request.out_wrt,
         input: request.in_wrt,
     };
-    let Request {
-        name, input, sens, ..
-    } = request;
+    let Request { name, input, .. } = request;
+    let factor = match derivative {
+        Derivative::Gradient => request.sens,
+        Derivative::Jacobian => request.vec,
+    };
     model.check_input(&input).map_err(invalid_input)?;
-    model.check_sens(wrt, &sens).map_err(invalid_input)?;
-    let pull = move || model.call_gradient(wrt, &input, &sens);
-    let output = served.call(&name, pull).await?;
+    let checked = model.check_factor(derivative, wrt, &factor);
+    checked.map_err(invalid_input)?;
+    let call = move || model.call_product(derivative, wrt, &input, &factor);
+    let output = served.call(&name, call).await?;
     Ok(Json(json!({"output": output})))
 }
 
@@ -234,5 +248,7 @@ async fn page(State(served): State<Arc<Served>>, method: Method, uri: Uri, body:
 
 async fn not_offered(State(served): State<Arc<Served>>, body: Bytes) -> Reply {
     served.model(&Request::read(&body)?.name)?;
-    Err(unsupported("models here give outcomes and gradients alone"))
+    Err(unsupported(
+        "models here give outcomes and first derivatives alone",
+    ))
 }
