@@ -105,7 +105,9 @@ fn serve_speaks_um_bridge_and_plain_json() {
         "expected [2]",
     );
     refused("/Evaluate", "{", "InvalidInput", "cannot be read");
-    refused("/Gradient", about, "UnsupportedFeature", "no gradient");
+    for path in ["Gradient", "ApplyJacobian"] {
+        refused(&format!("/{path}"), about, "UnsupportedFeature", path);
+    }
     refused("/predict", "[[1]]", "InvalidInput", "row 0 has 1 numbers");
     refused("/nothing", "", "NotFound", "POST /predict");
 
