@@ -23,7 +23,12 @@ pub(crate) const ROW_MAJOR: &str = "operands are single precision and row-major"
 
 /// Numbers in row-major order.
 #[derive(Debug, Clone)]
-pub(crate) struct Operand(FlexTensor);
+pub(crate) struct Operand {
+    tensor: FlexTensor,
+    /// Where they lie in its storage. To find out takes as long as a row of a small layer, so it is asked once.
+    start: usize,
+    end: usize,
+}
 
 impl Operand {
     /// Of a tensor without gradients.
@@ -38,35 +43,36 @@ impl Operand {
 
     /// Freshly computed numbers.
     pub(crate) fn new<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Self {
+        let end = values.len();
         let layout = Layout::contiguous(Shape::from(shape));
-        Self(FlexTensor::new(
-            Bytes::from_elems(values),
-            layout,
-            DType::F32,
-        ))
-    }
-
-    fn contiguous(tensor: FlexTensor) -> Self {
-        if tensor.as_slice::<f32>().is_some() {
-            Self(tensor)
-        } else {
-            Self(tensor.to_contiguous())
+        Self {
+            tensor: FlexTensor::new(Bytes::from_elems(values), layout, DType::F32),
+            start: 0,
+            end,
         }
     }
 
+    fn contiguous(tensor: FlexTensor) -> Self {
+        let tensor = match tensor.layout().contiguous_offsets() {
+            Some((start, end)) => return Self { tensor, start, end },
+            None => tensor.to_contiguous(),
+        };
+        let (start, end) = tensor.layout().contiguous_offsets().expect(ROW_MAJOR);
+        Self { tensor, start, end }
+    }
+
     pub(crate) fn as_slice(&self) -> &[f32] {
-        self.0.as_slice().expect(ROW_MAJOR)
+        &self.tensor.storage()[self.start..self.end]
     }
 
     /// A copy of its own, unless nobody else holds the numbers.
     pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
-        let (start, end) = self.0.layout().contiguous_offsets().expect(ROW_MAJOR);
-        &mut self.0.storage_mut()[start..end]
+        &mut self.tensor.storage_mut()[self.start..self.end]
     }
 
     /// A tensor that knows no gradients.
     pub(crate) fn into_tensor<const D: usize>(self) -> Tensor<D> {
-        Tensor::from_primitive::<Flex>(self.0)
+        Tensor::from_primitive::<Flex>(self.tensor)
     }
 }
 
@@ -153,7 +159,7 @@ impl<R: Clone + Send + Debug + 'static> Graph<R> {
     /// An output without gradients, on an autodiff device if an operand was on one.
     pub(crate) fn finish_untracked<const D: usize>(self, output: Operand) -> Tensor<D> {
         if self.autodiff {
-            from_tracked(Tracked::new(output.0))
+            from_tracked(Tracked::new(output.tensor))
         } else {
             output.into_tensor()
         }
@@ -168,7 +174,7 @@ impl<R: Clone + Send + Debug + 'static> Graph<R> {
         if !self.is_tracked() {
             return Some(self.finish_untracked(output));
         }
-        let output = output.0;
+        let output = output.tensor;
         if self.parents.is_empty() {
             // A parent of its own: an output that never sees a backward pass takes its graph with it,
             // where a parameter as the parent would keep it alive.
@@ -215,7 +221,7 @@ impl<P: Pullback, const N: usize> Backward<Flex, N> for Operation<P> {
         let step = ops.state;
         let gradients = step.pullback.pull(output.as_slice(), &step.roles);
         for (id, gradient) in step.targets.into_iter().zip(gradients) {
-            grads.register::<Flex>(id, gradient.0);
+            grads.register::<Flex>(id, gradient.tensor);
         }
     }
 }

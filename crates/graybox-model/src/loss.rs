@@ -247,21 +247,58 @@ fn value_and_gradient(
         }
         let target = Operand::constant(term.target.clone())?;
         let weight = Operand::constant(term.weight.clone())?;
-        let rows = y.as_slice().chunks_exact(d_y);
-        let rows = rows.zip(target.as_slice().chunks_exact(d_y));
-        let rows = rows.zip(gradient.chunks_exact_mut(d_y));
-        for (((y, target), gradient), weight) in rows.zip(weight.as_slice()) {
-            let mut row = 0.0;
-            let elements = y.iter().zip(target).zip(columns.as_slice());
-            for (((y, target), column), gradient) in elements.zip(gradient) {
-                let residual = y - target;
-                row += column * residual * residual;
-                *gradient += 2.0 * weight * column * residual;
+        let [y, target] = [y, &target].map(Operand::as_slice);
+        let (weight, columns) = (weight.as_slice(), columns.as_slice());
+        loss += match d_y {
+            1 => add_narrow::<1>(y, target, weight, columns, &mut gradient),
+            2 => add_narrow::<2>(y, target, weight, columns, &mut gradient),
+            3 => add_narrow::<3>(y, target, weight, columns, &mut gradient),
+            4 => add_narrow::<4>(y, target, weight, columns, &mut gradient),
+            _ => {
+                let rows = y.chunks_exact(d_y).zip(target.chunks_exact(d_y));
+                let rows = rows.zip(gradient.chunks_exact_mut(d_y)).zip(weight);
+                rows.map(|(((y, target), gradient), weight)| {
+                    add_row(y, target, *weight, columns, gradient)
+                })
+                .sum()
             }
-            loss += f64::from(weight * row);
-        }
+        };
     }
     Some((loss as f32, gradient))
+}
+
+/// Adds a term's gradient to what is there, and tells its value. Rows of a known width are a few instructions each.
+#[cfg(feature = "flex")]
+fn add_narrow<const D: usize>(
+    y: &[f32],
+    target: &[f32],
+    weight: &[f32],
+    columns: &[f32],
+    gradient: &mut [f32],
+) -> f64 {
+    let Some(columns) = columns.first_chunk::<D>() else {
+        return 0.0;
+    };
+    let rows = y.as_chunks::<D>().0.iter().zip(target.as_chunks::<D>().0);
+    let rows = rows.zip(gradient.as_chunks_mut::<D>().0).zip(weight);
+    rows.map(|(((y, target), gradient), weight)| add_row(y, target, *weight, columns, gradient))
+        .sum()
+}
+
+#[cfg(feature = "flex")]
+#[expect(
+    clippy::inline_always,
+    reason = "where the width is known, so is the length of its loop"
+)]
+#[inline(always)]
+fn add_row(y: &[f32], target: &[f32], weight: f32, columns: &[f32], gradient: &mut [f32]) -> f64 {
+    let mut row = 0.0;
+    for (((y, target), column), gradient) in y.iter().zip(target).zip(columns).zip(gradient) {
+        let residual = y - target;
+        row += column * residual * residual;
+        *gradient += 2.0 * weight * column * residual;
+    }
+    f64::from(weight * row)
 }
 
 #[cfg(feature = "flex")]

@@ -26,25 +26,28 @@ const Q: [f32; 5] = [
 
 #[inline(always)]
 fn polynomial<S: Simd>(simd: S, coefficients: [f32; 5], t: S::f32s) -> S::f32s {
-    let [c0, c1, c2, c3, c4] = coefficients.map(|c| simd.splat_f32s(c));
-    let high = simd.mul_add_e_f32s(c4, t, c3);
-    let high = simd.mul_add_e_f32s(high, t, c2);
-    let high = simd.mul_add_e_f32s(high, t, c1);
-    simd.mul_add_e_f32s(high, t, c0)
+    // A loop, not `map`, whose closure may become a function of its own.
+    let mut sum = simd.splat_f32s(coefficients[4]);
+    for k in [3, 2, 1, 0] {
+        sum = simd.mul_add_e_f32s(sum, t, simd.splat_f32s(coefficients[k]));
+    }
+    sum
+}
+
+/// To `[−limit, limit]`. `min` and `max` give their second operand where one is no number.
+#[inline(always)]
+fn clamp<S: Simd>(simd: S, limit: f32, z: S::f32s) -> S::f32s {
+    let above = simd.max_f32s(simd.splat_f32s(-limit), z);
+    simd.min_f32s(simd.splat_f32s(limit), above)
 }
 
 /// `tanh` to 3 units in the last place, and exactly ±1 where it rounds to that. A NaN stays one.
 #[inline(always)]
 pub(super) fn tanh<S: Simd>(simd: S, z: S::f32s) -> S::f32s {
-    // `min` and `max` give their second operand where one is no number.
-    let clamp = |limit: f32, z: S::f32s| {
-        let above = simd.max_f32s(simd.splat_f32s(-limit), z);
-        simd.min_f32s(simd.splat_f32s(limit), above)
-    };
-    let z = clamp(SATURATED, z);
+    let z = clamp(simd, SATURATED, z);
     let t = simd.mul_f32s(z, z);
     let p = simd.mul_f32s(z, polynomial(simd, P, t));
-    clamp(1.0, simd.div_f32s(p, polynomial(simd, Q, t)))
+    clamp(simd, 1.0, simd.div_f32s(p, polynomial(simd, Q, t)))
 }
 
 /// `1/(1 + exp(−z)) = ½ + ½ tanh(z/2)`

@@ -128,11 +128,19 @@ fn remove_some<S: Simd, const B: usize, const R: usize>(
 ) {
     let width = stride / S::F64_LANES;
     let rows = S::as_simd_f64s(rows).0;
-    let rows: [&[S::f64s]; R] = std::array::from_fn(|r| &rows[r * width..][..width]);
+    // Loops, not `from_fn`, whose closures may become functions of their own.
+    let mut split: [&[S::f64s]; R] = [&[]; R];
+    for r in 0..R {
+        split[r] = &rows[r * width..][..width];
+    }
+    let rows = split;
     let block = S::as_mut_simd_f64s(block).0;
     let mut sums = [[simd.splat_f64s(0.0); R]; B];
     {
-        let vectors: [&[S::f64s]; B] = std::array::from_fn(|b| &block[b * width..][..width]);
+        let mut vectors: [&[S::f64s]; B] = [&[]; B];
+        for b in 0..B {
+            vectors[b] = &block[b * width..][..width];
+        }
         for j in 0..width {
             for b in 0..B {
                 for r in 0..R {

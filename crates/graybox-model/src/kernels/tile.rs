@@ -186,12 +186,16 @@ fn affine_tile<S: Simd, const R: usize, const V: usize>(
     stride: usize,
 ) {
     let k = matrix.len();
-    let input: [&[f32]; R] = std::array::from_fn(|r| &input.row(row + r)[..k]);
+    // A loop, not `from_fn`, whose closure may become a function of its own.
+    let mut rows: [&[f32]; R] = [&[]; R];
+    for r in 0..R {
+        rows[r] = &input.row(row + r)[..k];
+    }
     let mut sum = [*bias; R];
     for p in 0..k {
         let b = matrix[p];
         for r in 0..R {
-            let x = simd.splat_f32s(input[r][p]);
+            let x = simd.splat_f32s(rows[r][p]);
             for v in 0..V {
                 sum[r][v] = simd.mul_add_e_f32s(x, b[v], sum[r][v]);
             }

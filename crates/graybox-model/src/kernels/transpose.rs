@@ -27,10 +27,16 @@ impl WithSimd for Transpose<'_> {
         let Self { m, n, matrix, out } = self;
         let whole = m / SIDE * SIDE;
         for i in (0..whole).step_by(SIDE) {
-            let rows: [&[f32]; SIDE] = std::array::from_fn(|r| &matrix[(i + r) * n..][..n]);
+            // Loops, not `from_fn`, whose closures may become functions of their own.
+            let mut rows: [&[f32]; SIDE] = [&[]; SIDE];
+            for r in 0..SIDE {
+                rows[r] = &matrix[(i + r) * n..][..n];
+            }
             for j in 0..n {
-                let column: [f32; SIDE] = std::array::from_fn(|r| rows[r][j]);
-                out[j * m + i..][..SIDE].copy_from_slice(&column);
+                let column = &mut out[j * m + i..][..SIDE];
+                for r in 0..SIDE {
+                    column[r] = rows[r][j];
+                }
             }
         }
         for i in whole..m {
