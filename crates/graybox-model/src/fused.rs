@@ -12,14 +12,19 @@
 //! units is trained. The caller then composes burn's own operations, which is also what the fused path is tested
 //! against.
 
-use burn::module::ParamId;
-use burn::optim::GradientsParams;
 use burn::prelude::*;
 
 use crate::flex::{Graph, Operand, Pullback};
 use crate::kernels::{self, Buffer, Layer, Network, Trace, Wanted};
-use crate::link::sweep_now_and_then;
-use crate::{Activation, Mlp, Scaler, ToAction, ToBoth, ToParameters};
+use crate::{Activation, Mlp, Scaler};
+
+mod link;
+mod population;
+mod units;
+
+pub(crate) use link::{Link, linked};
+pub(crate) use population::population;
+use units::{Columns, Units, gather};
 
 /// Columns of the network's input.
 pub(crate) struct Input<'a> {
@@ -57,84 +62,6 @@ pub(crate) fn forward(
         (values, None) => Some(graph.finish_untracked(values)),
     }
 }
-
-/// The output, without gradients, and what leads back from it.
-pub(crate) fn linked(
-    inputs: &[Input<'_>],
-    body: &Mlp,
-    output: Option<Output<'_>>,
-) -> Option<(Tensor<2>, Link)> {
-    let mut graph = Graph::default();
-    let pass = Pass::read(inputs, body, output, &mut graph)?;
-    let id = |role: &Role| match *role {
-        Role::Weight(l) => Some((*role, body.layers[l].weight.id)),
-        Role::Bias(l) => Some((*role, body.layers[l].bias.as_ref()?.id)),
-        Role::Input(_) => None,
-    };
-    let trained = graph.roles().iter().filter_map(id).unzip();
-    let (values, saved) = pass.run(true);
-    let link = Link {
-        saved: saved?,
-        trained,
-    };
-    Some((values.into_tensor(), link))
-}
-
-/// What leads from a gradient with respect to a network's output back to its inputs and parameters.
-pub(crate) struct Link {
-    saved: Saved,
-    /// The parameters that have gradients.
-    trained: (Vec<Role>, Vec<ParamId>),
-}
-
-impl Link {
-    /// To an input.
-    pub(crate) fn into_input(self, input: usize) -> ToAction {
-        Box::new(move |gradient| {
-            let mut inputs = self.pull(gradient, &[Role::Input(input)]);
-            inputs.pop().expect(ONE_EACH).into_tensor()
-        })
-    }
-
-    /// To the parameters.
-    pub(crate) fn into_parameters(self) -> ToParameters {
-        Box::new(move |gradient, all| {
-            let (roles, ids) = &self.trained;
-            let gradients = self.pull(gradient, roles);
-            register(roles, ids, gradients, all);
-        })
-    }
-
-    /// To the parameters and to an input, in one pass.
-    pub(crate) fn into_both(self, input: usize) -> ToBoth {
-        Box::new(move |gradient, all| {
-            let (mut roles, ids) = self.trained.clone();
-            roles.push(Role::Input(input));
-            let mut gradients = self.pull(gradient, &roles);
-            let input = gradients.pop().expect(ONE_EACH);
-            register(&roles, &ids, gradients, all);
-            input.into_tensor()
-        })
-    }
-
-    fn pull(&self, gradient: Tensor<2>, roles: &[Role]) -> Vec<Operand> {
-        let gradient = Operand::constant(gradient);
-        let gradient = gradient.expect("an output's gradient is a plain tensor like the output");
-        self.saved.pull(gradient.as_slice(), roles)
-    }
-}
-
-fn register(roles: &[Role], ids: &[ParamId], gradients: Vec<Operand>, all: &mut GradientsParams) {
-    for ((role, id), gradient) in roles.iter().zip(ids).zip(gradients) {
-        match role {
-            Role::Bias(_) => all.register::<1>(*id, gradient.into_tensor()),
-            _ => all.register::<2>(*id, gradient.into_tensor()),
-        }
-    }
-    sweep_now_and_then();
-}
-
-const ONE_EACH: &str = "one gradient per operand asked for";
 
 /// A forward pass whose operands are known to fit.
 struct Pass {
@@ -243,128 +170,12 @@ impl Pass {
     }
 }
 
-/// Many networks of one shape on the same rows, without gradients: `[members, num_params]`, `[batch, d_in]` →
-/// `[members, batch, d_out]`. A network's weights are those of its layers in order, each layer's matrix before
-/// its bias.
-pub(crate) fn population(body: &Mlp, weights: &Tensor<2>, input: &Tensor<2>) -> Option<Tensor<3>> {
-    let [members, len] = weights.dims();
-    let [n, mut d_in] = input.dims();
-    let shapes = body.layers.iter().map(|layer| {
-        let [rows, d_out] = layer.weight.shape().dims();
-        let fits = rows == d_in && d_out > 0;
-        d_in = d_out;
-        fits.then_some((rows, d_out, layer.bias.is_some()))
-    });
-    let shapes: Vec<_> = shapes.collect::<Option<_>>()?;
-    let size = |(rows, d_out, bias): &(usize, usize, bool)| (rows + usize::from(*bias)) * d_out;
-    let (_, d_out, _) = *shapes.last()?;
-    if shapes.iter().map(size).sum::<usize>() != len {
-        return None;
-    }
-    let weights = Operand::constant(weights.clone())?;
-    let input = Operand::constant(input.clone())?;
-    let mut output = Vec::with_capacity(members * n * d_out);
-    let mut layers = Vec::with_capacity(shapes.len());
-    for weights in weights.as_slice().chunks_exact(len) {
-        let mut rest = weights;
-        layers.clear();
-        for (d_in, d_out, bias) in &shapes {
-            let (weight, after) = rest.split_at(d_in * d_out);
-            let (bias, after) = after.split_at(if *bias { *d_out } else { 0 });
-            rest = after;
-            layers.push(Layer {
-                weight,
-                bias,
-                d_in: *d_in,
-                d_out: *d_out,
-            });
-        }
-        let network = Network {
-            layers: &layers,
-            activation: body.activation(),
-        };
-        network.infer(n, input.as_slice(), &mut output);
-    }
-    Some(Operand::new(output, [members, n, d_out]).into_tensor())
-}
-
 /// What an operand is to the network.
 #[derive(Debug, Clone, Copy)]
 enum Role {
     Input(usize),
     Weight(usize),
     Bias(usize),
-}
-
-/// A change of units as two rows of numbers.
-#[derive(Debug, Clone)]
-struct Units {
-    shift: Operand,
-    scale: Operand,
-}
-
-impl Units {
-    /// Nothing if they are trained, or not of this width.
-    fn read(scaler: &Scaler, width: usize) -> Option<Self> {
-        let row = |row: Tensor<2>| {
-            let fits = row.dims() == [1, width];
-            fits.then(|| Operand::constant(row)).flatten()
-        };
-        Some(Self {
-            shift: row(scaler.shift.val())?,
-            scale: row(scaler.scale.val())?,
-        })
-    }
-
-    /// Shift and scale of every column. Looking a slice up costs as much as a row: once per pass, not per row.
-    fn columns(&self) -> (&[f32], &[f32]) {
-        (self.shift.as_slice(), self.scale.as_slice())
-    }
-
-    /// `z · scale + shift`
-    fn invert(&self, values: &mut [f32]) {
-        let (shift, scale) = self.columns();
-        for row in values.chunks_exact_mut(scale.len()) {
-            for ((value, shift), scale) in row.iter_mut().zip(shift).zip(scale) {
-                *value = *value * scale + shift;
-            }
-        }
-    }
-}
-
-/// A block of the input's columns.
-#[derive(Debug, Clone)]
-struct Columns {
-    width: usize,
-    units: Option<Units>,
-}
-
-/// The inputs side by side in the network's units, `[n, d_in]`.
-fn gather(n: usize, inputs: &[(Operand, Columns)]) -> Buffer {
-    let d_in: usize = inputs.iter().map(|(_, columns)| columns.width).sum();
-    let mut all = Buffer::take(n * d_in);
-    let mut at = 0;
-    for (data, Columns { width, units }) in inputs {
-        if *width == 0 {
-            continue;
-        }
-        let to = all.chunks_exact_mut(d_in);
-        let to = to.map(|row| &mut row[at..at + width]);
-        let rows = to.zip(data.as_slice().chunks_exact(*width));
-        if let Some((shift, scale)) = units.as_ref().map(Units::columns) {
-            for (to, from) in rows {
-                for (((to, v), shift), scale) in to.iter_mut().zip(from).zip(shift).zip(scale) {
-                    *to = (v - shift) / scale;
-                }
-            }
-        } else {
-            for (to, from) in rows {
-                to.copy_from_slice(from);
-            }
-        }
-        at += width;
-    }
-    all
 }
 
 /// One layer's weights.
@@ -479,6 +290,3 @@ impl Saved {
         part
     }
 }
-
-#[cfg(test)]
-mod tests;

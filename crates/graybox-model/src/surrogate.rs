@@ -19,11 +19,17 @@ pub trait Surrogate: Module + ModuleDisplay + 'static {
     /// [`forward`](Self::forward) as a link of a chain: the predictions, without gradients, and what leads from
     /// a gradient with respect to them, `[batch, d_y]`, to those of the parameters. It is meant to be called:
     /// where it goes through a graph, burn keeps that until then.
+    ///
+    /// # Shapes
+    /// `[batch, d_x]`, `[batch, d_u]` → `[batch, d_y]`; the link takes `[batch, d_y]`
     fn linked(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToParameters) {
         parameters_through_graph(self.clone(), self.forward(x, u))
     }
 
     /// The same with a link to parameters and actions at once, where both networks learn from one loss.
+    ///
+    /// # Shapes
+    /// As [`linked`](Self::linked); the link gives `[batch, d_u]`.
     fn linked_to_both(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToBoth) {
         let leaf = Tensor::from_inner(u).require_grad();
         let y = self.forward(x, leaf.clone());
@@ -31,6 +37,9 @@ pub trait Surrogate: Module + ModuleDisplay + 'static {
     }
 
     /// The same with a link to the actions, for a module without gradients.
+    ///
+    /// # Shapes
+    /// As [`linked_to_both`](Self::linked_to_both).
     fn linked_to_action(&self, x: Tensor<2>, u: Tensor<2>) -> (Tensor<2>, ToAction) {
         let leaf = Tensor::from_inner(u).require_grad();
         let y = self.forward(x, leaf.clone());

@@ -61,7 +61,7 @@ impl DeviceData {
     /// Contexts and targets at a share of the way, `[n, 1]`, from some rows to others.
     ///
     /// # Shapes
-    /// → `[n, d_x]`, `[n, d_y]`
+    /// `from`, `to`: `[n]`, `share`: `[n, 1]` → `[n, d_x]`, `[n, d_y]`
     pub fn between(
         &self,
         from: Tensor<1, Int>,

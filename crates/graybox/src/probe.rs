@@ -149,6 +149,9 @@ impl<'a> Probe<'a> {
 
     /// Brings the policy's actions to the host.
     ///
+    /// # Shapes
+    /// `u`: `[batch, d_u]`
+    ///
     /// # Errors
     /// If one is not finite.
     pub fn download_actions(&self, batch: &Batch, u: Tensor<2>) -> Result<Rows, StepError> {
@@ -161,17 +164,23 @@ impl<'a> Probe<'a> {
         Ok(u)
     }
 
-    /// Reads scalars of the device, all in one transfer.
+    /// Reads scalars of the device, `[1]` each, all in one transfer.
     pub fn read<const N: usize>(&self, scalars: [Tensor<1>; N]) -> [f64; N] {
         bridge::read(scalars)
     }
 
     /// Takes row numbers to the device.
+    ///
+    /// # Shapes
+    /// → `[n]`
     pub fn upload_index(&self, index: &[usize]) -> Tensor<1, Int> {
         bridge::upload_index(index, self.device)
     }
 
     /// Takes host rows to the device.
+    ///
+    /// # Shapes
+    /// `n` rows of width `d` → `[n, d]`
     pub fn upload(&self, rows: &Rows) -> Tensor<2> {
         bridge::upload(rows, self.device)
     }

@@ -116,6 +116,9 @@ impl Replay {
 
     /// The rows with these numbers.
     ///
+    /// # Shapes
+    /// `index`: `[batch]`
+    ///
     /// # Panics
     /// If nothing is kept yet.
     pub fn select(&self, index: Tensor<1, Int>) -> Replayed {

@@ -76,6 +76,9 @@ impl<P: Policy> Student<P> {
 
     /// One optimizer step along a gradient with respect to the actions of a [linked](Policy::linked) forward of
     /// [`policy`](Self::policy).
+    ///
+    /// # Shapes
+    /// `dloss_du`: `[batch, d_u]`, a constant
     pub fn back_propagate(&mut self, link: ToParameters, dloss_du: Tensor<2>, progress: f64) {
         let mut gradients = GradientsParams::new();
         link(dloss_du, &mut gradients);
