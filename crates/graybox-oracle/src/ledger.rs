@@ -100,6 +100,7 @@ impl Ledger {
             schema::create(&begun, oracle).map_err(file)?;
         } else {
             schema::check(&begun, &path, oracle)?;
+            schema::migrate(&begun, oracle).map_err(file)?;
         }
         begun.commit().map_err(file)?;
         db.pragma_update(None, "journal_mode", "WAL")

@@ -107,12 +107,20 @@ impl Metered {
     /// # Errors
     /// If fewer calls are left than rows are asked; nothing is evaluated then. If an answer cannot be kept.
     pub fn evaluate(&mut self, queries: Queries<'_>) -> Result<Vec<Outcome>, AskError> {
+        self.charged(queries, Purpose::Train)
+    }
+
+    fn charged(
+        &mut self,
+        queries: Queries<'_>,
+        purpose: Purpose,
+    ) -> Result<Vec<Outcome>, AskError> {
         let asked = queries.len() as u64;
         let left = self.left();
         if asked > left {
             return Err(BudgetError::Exceeded { asked, left }.into());
         }
-        let outcomes = self.ask(queries, Purpose::Train)?;
+        let outcomes = self.ask(queries, purpose)?;
         for outcome in &outcomes {
             match outcome {
                 Err(error) if error.is_free() => continue,
@@ -125,15 +133,14 @@ impl Metered {
     }
 
     /// Asks an oracle that is no black box for `sᵀ ∂y/∂u` of every row, charging one call for each that is answered.
-    /// None, and no charge, if it has no derivative that may be used. The record keeps outcomes alone, so that a run
-    /// that is taken up again asks for these once more.
+    /// None, and no charge, if it has no derivative that may be used.
     ///
     /// # Shapes
     /// `sensitivities`: `[n, d_y]` → `[n, d_u]`
     ///
     /// # Errors
     /// If fewer calls are left than rows are asked, or the sensitivities are not one row of `d_y` numbers for each;
-    /// nothing is asked then.
+    /// nothing is asked then. If an answer cannot be kept.
     pub fn pull_back(
         &mut self,
         queries: Queries<'_>,
@@ -148,25 +155,19 @@ impl Metered {
         if found != rows {
             return Err(ShapeError::Sensitivities { rows, found }.into());
         }
-        let (asked, left) = (rows as u64, self.left());
-        if asked > left {
-            return Err(BudgetError::Exceeded { asked, left }.into());
-        }
-        let start = Instant::now();
-        let Some(pulled) = self.oracle.pull_back(queries, sensitivities) else {
+        // The record knows nothing of what an oracle can do, so that it is asked about no row first.
+        let (none, no_action, no_sensitivities) =
+            (Rows::new(dims.x), Rows::new(dims.u), Rows::new(dims.y));
+        let nothing = Queries::new(&none, &no_action)?;
+        if self.oracle.pull_back(nothing, &no_sensitivities).is_none() {
             return Ok(None);
-        };
-        let seconds = start.elapsed().as_secs_f64();
-        let pulled = Expected::Gradient(dims.u).check_all(pulled, rows);
-        let paid = pulled.iter().filter(is_paid).count() as u64;
-        self.count(paid, seconds, Purpose::Train);
-        self.meter.calls += paid;
-        self.meter.failed += paid - pulled.iter().flatten().count() as u64;
-        let free = |row: &Outcome| row.clone().err().filter(RowError::is_free);
-        if let Some(error) = pulled.iter().find_map(free) {
-            self.unanswered = Some(error);
         }
-        Ok(Some(pulled))
+        let mut u = Rows::with_capacity(dims.u + dims.y, rows);
+        for ((_, action), sensitivities) in queries.iter().zip(sensitivities.iter()) {
+            u.push(&[action, sensitivities].concat())?;
+        }
+        let queries = Queries::new(queries.x(), &u)?;
+        Ok(Some(self.charged(queries, Purpose::Gradient)?))
     }
 
     /// Evaluates every row for a score that no algorithm sees. Free of charge, and counted apart in
@@ -197,7 +198,10 @@ impl Metered {
             outcomes?
         } else {
             let start = Instant::now();
-            let outcomes = ask(&*self.oracle, queries);
+            let outcomes = match purpose {
+                Purpose::Gradient => pull_back(&*self.oracle, queries),
+                Purpose::Train | Purpose::Score => ask(&*self.oracle, queries),
+            };
             let seconds = start.elapsed().as_secs_f64();
             let paid = outcomes.iter().filter(is_paid).count() as u64;
             self.count(paid, seconds, purpose);
@@ -212,7 +216,7 @@ impl Metered {
 
     fn count(&mut self, paid: u64, seconds: f64, purpose: Purpose) {
         self.meter.paid += paid;
-        if purpose == Purpose::Train {
+        if purpose != Purpose::Score {
             self.meter.seconds += seconds;
         }
     }
@@ -272,6 +276,21 @@ impl Metered {
 fn ask(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
     let expected = Expected::Outcome(oracle.dims().y);
     expected.check_all(oracle.evaluate(queries), queries.len())
+}
+
+/// What an oracle pulls sensitivities back to, which follow the actions in the queries, checked.
+fn pull_back(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
+    let dims = oracle.dims();
+    let mut u = Rows::with_capacity(dims.u, queries.len());
+    let mut sensitivities = Rows::with_capacity(dims.y, queries.len());
+    for (_, both) in queries.iter() {
+        let (action, factor) = both.split_at(dims.u);
+        u.push(action).expect("as wide as an action");
+        sensitivities.push(factor).expect("as wide as an outcome");
+    }
+    let queries = Queries::new(queries.x(), &u).expect("one action for each context");
+    let pulled = oracle.pull_back(queries, &sensitivities);
+    Expected::Gradient(dims.u).check_all(pulled.unwrap_or_default(), queries.len())
 }
 
 /// Whether the oracle was given the row.

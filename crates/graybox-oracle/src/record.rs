@@ -47,6 +47,9 @@ pub enum Purpose {
     Train,
     /// They measure the policy, and nothing learns from them.
     Score,
+    /// Not the outcome is wanted but its gradient: the action of a query is followed by the sensitivities, and the
+    /// answer is [what they are pulled back to](crate::Oracle::pull_back).
+    Gradient,
 }
 
 /// What a record knows of a row that is about to be asked.

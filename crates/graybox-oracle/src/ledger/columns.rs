@@ -18,6 +18,7 @@ pub(super) fn purpose(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Train => "train",
         Purpose::Score => "score",
+        Purpose::Gradient => "gradient",
     }
 }
 

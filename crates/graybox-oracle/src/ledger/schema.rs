@@ -1,6 +1,7 @@
 //! The tables of a ledger, and how one is told from other files.
 //!
-//! Version 1, which the file states as its `user_version`; the `application_id` is 0x67726279.
+//! Version 2, which the file states as its `user_version`; the `application_id` is 0x67726279. Version 1 had no
+//! gradients; it is read as it is and made version 2 when it is opened for a run.
 //!
 //! | table | one line for | columns |
 //! |---|---|---|
@@ -11,8 +12,9 @@
 //!
 //! `x`, `u` and `y` are JSON lists that keep every bit of the numbers. `position` is the row's place among all
 //! rows of its run, counted from 0; it is null for an answer its run no longer asks for. `round` is the round it
-//! was asked in, and so the version of the policy. `purpose` is `train`, or `score` for a row that only measured
-//! the policy. A failed row has no `y`; its `error` is `invalid`, `failed`, `timed_out`, `crashed` or
+//! was asked in, and so the version of the policy. `purpose` is `train`, `score` for a row that only measured the
+//! policy, or `gradient`: then `u` goes on with the sensitivities and `y` is what they were pulled back to. A failed
+//! row has no `y`; its `error` is `invalid`, `failed`, `timed_out`, `crashed` or
 //! `malformed`, and `reason` says why. Times are UTC.
 //!
 //! The view `answer` has a column for every number, named as the oracle names it:
@@ -25,7 +27,7 @@ use rusqlite::{Connection, params};
 use super::LedgerError;
 use crate::Description;
 
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const APPLICATION: i64 = 0x6772_6279;
 
 /// The most numbers of an oracle that can be columns: SQLite's limit, less the other columns of the view.
@@ -39,19 +41,22 @@ const SCHEMA: &str = "
     CREATE TABLE run (
         id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, started TEXT NOT NULL DEFAULT (datetime('now'))
     );
-    CREATE TABLE call (
-        id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, position INTEGER,
-        round INTEGER NOT NULL, purpose TEXT NOT NULL CHECK (purpose IN ('train', 'score')),
-        x TEXT NOT NULL, u TEXT NOT NULL, y TEXT, error TEXT, reason TEXT,
-        seconds REAL, worker INTEGER, answered TEXT NOT NULL DEFAULT (datetime('now')),
-        UNIQUE (run, position), CHECK ((y IS NULL) <> (error IS NULL))
-    );
-    CREATE INDEX call_row ON call (u, x);
     CREATE TABLE wanted (
         id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, position INTEGER NOT NULL,
         round INTEGER NOT NULL, purpose TEXT NOT NULL, x TEXT NOT NULL, u TEXT NOT NULL,
         asked TEXT NOT NULL DEFAULT (datetime('now')), UNIQUE (run, position)
     );
+";
+
+const CALLS: &str = "
+    CREATE TABLE call (
+        id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run, position INTEGER,
+        round INTEGER NOT NULL, purpose TEXT NOT NULL CHECK (purpose IN ('train', 'score', 'gradient')),
+        x TEXT NOT NULL, u TEXT NOT NULL, y TEXT, error TEXT, reason TEXT,
+        seconds REAL, worker INTEGER, answered TEXT NOT NULL DEFAULT (datetime('now')),
+        UNIQUE (run, position), CHECK ((y IS NULL) <> (error IS NULL))
+    );
+    CREATE INDEX call_row ON call (u, x);
 ";
 
 /// Whether the file has just been made.
@@ -108,10 +113,9 @@ pub(super) fn create(db: &Connection, oracle: &Description) -> rusqlite::Result<
     db.pragma_update(None, "application_id", APPLICATION)?;
     db.pragma_update(None, "user_version", VERSION)?;
     db.execute_batch(SCHEMA)?;
+    db.execute_batch(CALLS)?;
+    create_view(db, oracle)?;
     let dims = oracle.dims();
-    if dims.x + dims.u + dims.y <= MOST_NUMBERS {
-        create_view(db, oracle)?;
-    }
     let description = serde_json::to_string(oracle)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     db.execute(
@@ -127,8 +131,27 @@ pub(super) fn create(db: &Connection, oracle: &Description) -> rusqlite::Result<
     Ok(())
 }
 
-/// Makes the view in which every number is a column.
+/// Makes a ledger of version 1 one of this version: its calls may not be gradients yet, as a table once made says.
+pub(super) fn migrate(db: &Connection, oracle: &Description) -> rusqlite::Result<()> {
+    let version = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
+    if version >= VERSION {
+        return Ok(());
+    }
+    db.execute_batch(
+        "DROP VIEW IF EXISTS answer; DROP INDEX call_row; ALTER TABLE call RENAME TO old_call;",
+    )?;
+    db.execute_batch(CALLS)?;
+    db.execute_batch("INSERT INTO call SELECT * FROM old_call; DROP TABLE old_call;")?;
+    create_view(db, oracle)?;
+    db.pragma_update(None, "user_version", VERSION)
+}
+
+/// Makes the view in which every number is a column, where there are not too many.
 fn create_view(db: &Connection, oracle: &Description) -> rusqlite::Result<()> {
+    let dims = oracle.dims();
+    if dims.x + dims.u + dims.y > MOST_NUMBERS {
+        return Ok(());
+    }
     let mut columns = String::new();
     for (letter, quantities) in [("x", &oracle.x), ("u", &oracle.u), ("y", &oracle.y)] {
         for (dim, quantity) in quantities.iter().enumerate() {
@@ -147,7 +170,8 @@ fn create_view(db: &Connection, oracle: &Description) -> rusqlite::Result<()> {
     }
     db.execute_batch(&format!(
         "CREATE VIEW answer AS
-         SELECT id, run, position, round, purpose{columns}, error, reason, seconds, worker, answered FROM call"
+         SELECT id, run, position, round, purpose{columns}, error, reason, seconds, worker, answered FROM call
+         WHERE purpose <> 'gradient'"
     ))
 }
 

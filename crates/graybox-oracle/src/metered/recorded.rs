@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Metered, is_paid};
+use super::{Metered, is_paid, pull_back};
 use crate::expected::Expected;
-use crate::{Answer, Asking, Outcome, Queries, Recall, Record, RecordError, RowError};
+use crate::{Answer, Asking, Outcome, Purpose, Queries, Recall, Record, RecordError, RowError};
 
 impl Metered {
     /// Takes from the record what it knows, and asks for the rest.
@@ -57,7 +57,11 @@ impl Metered {
         let x = asking.queries.x().select(rows);
         let u = asking.queries.u().select(rows);
         let queries = Queries::new(&x, &u).expect("as many actions as contexts were selected");
-        let expected = Expected::Outcome(self.oracle.dims().y);
+        let dims = self.oracle.dims();
+        let expected = match asking.purpose {
+            Purpose::Gradient => Expected::Gradient(dims.u),
+            Purpose::Train | Purpose::Score => Expected::Outcome(dims.y),
+        };
         let (mut lost, mut paid) = (None, 0);
         let mut take = |mut answer: Answer| {
             let Some(&row) = rows.get(answer.row) else {
@@ -77,7 +81,14 @@ impl Metered {
             outcomes[row] = Some(answer.outcome);
         };
         let start = Instant::now();
-        self.oracle.evaluate_each(queries, &mut take);
+        match asking.purpose {
+            Purpose::Gradient => {
+                for (row, pulled) in pull_back(&*self.oracle, queries).into_iter().enumerate() {
+                    take(Answer::new(row, pulled));
+                }
+            }
+            Purpose::Train | Purpose::Score => self.oracle.evaluate_each(queries, &mut take),
+        }
         let seconds = start.elapsed().as_secs_f64();
         // A row the oracle never told of was given to it all the same. The others are answered already.
         for row in 0..rows.len() {
