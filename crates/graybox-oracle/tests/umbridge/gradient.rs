@@ -51,40 +51,29 @@ fn pull_back(oracle: &UmBridgeOracle, u: &[f64], sens: &[f64]) -> Option<Vec<Out
 
 #[test]
 fn a_model_that_may_be_asked_for_its_gradient_gives_it_row_by_row() {
-    let server = UmBridgeServer::start(vec![smooth()], anywhere()).unwrap();
-    let config = UmBridgeConfig {
-        gradient: true,
-        connections: 2,
-        ..UmBridgeConfig::new([server.url()])
-    };
-    let oracle = UmBridgeOracle::connect(config).unwrap();
-    let u = [5.0, 7.0, 101.0, 0.0, 5.0, 7.0];
-    let pulled = pull_back(&oracle, &u, &[10.0, 1.0, 1.0, 0.0, 0.0, 0.0]).unwrap();
-    let expected = [
-        Ok(vec![10.0 + 21.0, 20.0 + 15.0]),
-        Err(RowError::Failed("no adjoint there".into())),
-        Ok(vec![0.0, 0.0]),
+    // One that only applies its Jacobian is asked for each action.
+    let models = [
+        (smooth(), "no adjoint there"),
+        (forward_mode(), "no tangent there"),
     ];
-    assert_eq!(pulled, expected);
-}
-
-#[test]
-fn a_model_that_only_applies_its_jacobian_is_asked_for_each_action() {
-    let server = UmBridgeServer::start(vec![forward_mode()], anywhere()).unwrap();
-    let config = UmBridgeConfig {
-        gradient: true,
-        d_x: Some(1),
-        ..UmBridgeConfig::new([server.url()])
-    };
-    let oracle = UmBridgeOracle::connect(config).unwrap();
-    let u = [5.0, 7.0, 101.0, 0.0, 5.0, 7.0];
-    let pulled = pull_back(&oracle, &u, &[10.0, 1.0, 1.0, 0.0, 0.0, 0.0]).unwrap();
-    let expected = [
-        Ok(vec![10.0 + 21.0, 20.0 + 15.0]),
-        Err(RowError::Failed("no tangent there".into())),
-        Ok(vec![0.0, 0.0]),
-    ];
-    assert_eq!(pulled, expected);
+    for (model, reason) in models {
+        let server = UmBridgeServer::start(vec![model], anywhere()).unwrap();
+        let config = UmBridgeConfig {
+            gradient: true,
+            connections: 2,
+            d_x: Some(1),
+            ..UmBridgeConfig::new([server.url()])
+        };
+        let oracle = UmBridgeOracle::connect(config).unwrap();
+        let u = [5.0, 7.0, 101.0, 0.0, 5.0, 7.0];
+        let pulled = pull_back(&oracle, &u, &[10.0, 1.0, 1.0, 0.0, 0.0, 0.0]).unwrap();
+        let expected = [
+            Ok(vec![10.0 + 21.0, 20.0 + 15.0]),
+            Err(RowError::Failed(reason.into())),
+            Ok(vec![0.0, 0.0]),
+        ];
+        assert_eq!(pulled, expected);
+    }
 }
 
 #[test]
