@@ -58,7 +58,7 @@ impl Feasibility {
         self.log_odds = self.optimizer.step(rate, network, gradients);
     }
 
-    /// The log-odds as they are now, for [`pull`].
+    /// The log-odds as they are now, for [`penalty_gradient`].
     pub fn log_odds(&self) -> MlpSurrogate {
         self.log_odds.valid()
     }
