@@ -1,5 +1,6 @@
 //! What an answer has to be: as many numbers as were asked for, all of them finite.
 
+use crate::oracle::counted;
 use crate::{Outcome, RowError};
 
 /// What was asked for, and its width.
@@ -13,12 +14,8 @@ pub(crate) enum Expected {
 
 impl Expected {
     /// Turns answers that cannot be used into failed rows.
-    pub(crate) fn check_all(self, mut answers: Vec<Outcome>, n: usize) -> Vec<Outcome> {
-        // An oracle that lost count cannot say which answer belongs to which row.
-        if answers.len() != n {
-            let reason = format!("{} answers to {n} rows", answers.len());
-            return vec![Err(RowError::Malformed(reason)); n];
-        }
+    pub(crate) fn check_all(self, answers: Vec<Outcome>, n: usize) -> Vec<Outcome> {
+        let mut answers = counted(answers, n);
         for answer in &mut answers {
             self.check(answer);
         }

@@ -159,7 +159,8 @@ impl Metered {
         let (none, no_action, no_sensitivities) =
             (Rows::new(dims.x), Rows::new(dims.u), Rows::new(dims.y));
         let nothing = Queries::new(&none, &no_action)?;
-        if self.oracle.pull_back(nothing, &no_sensitivities).is_none() {
+        let pulled = self.oracle.pull_back(nothing, &no_sensitivities);
+        if pulled.is_none() {
             return Ok(None);
         }
         let mut u = Rows::with_capacity(dims.u + dims.y, rows);
@@ -199,7 +200,13 @@ impl Metered {
         } else {
             let start = Instant::now();
             let outcomes = match purpose {
-                Purpose::Gradient => pull_back(&*self.oracle, queries),
+                Purpose::Gradient => {
+                    let (actions, sensitivities) = parted(queries, self.oracle.dims());
+                    let rows = Queries::new(queries.x(), &actions).expect(PAIRED);
+                    let pulled = self.oracle.pull_back(rows, &sensitivities);
+                    let expected = Expected::Gradient(actions.width());
+                    expected.check_all(pulled.unwrap_or_default(), queries.len())
+                }
                 Purpose::Train | Purpose::Score => ask(&*self.oracle, queries),
             };
             let seconds = start.elapsed().as_secs_f64();
@@ -278,20 +285,22 @@ fn ask(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
     expected.check_all(oracle.evaluate(queries), queries.len())
 }
 
-/// What an oracle pulls sensitivities back to, which follow the actions in the queries, checked.
-fn pull_back(oracle: &dyn Oracle, queries: Queries<'_>) -> Vec<Outcome> {
-    let dims = oracle.dims();
-    let mut u = Rows::with_capacity(dims.u, queries.len());
-    let mut sensitivities = Rows::with_capacity(dims.y, queries.len());
+/// Actions and the sensitivities that follow them in the rows of a gradient.
+fn parted(queries: Queries<'_>, dims: Dims) -> (Rows, Rows) {
+    let n = queries.len();
+    let (mut actions, mut sensitivities) = (
+        Rows::with_capacity(dims.u, n),
+        Rows::with_capacity(dims.y, n),
+    );
     for (_, both) in queries.iter() {
         let (action, factor) = both.split_at(dims.u);
-        u.push(action).expect("as wide as an action");
+        actions.push(action).expect("as wide as an action");
         sensitivities.push(factor).expect("as wide as an outcome");
     }
-    let queries = Queries::new(queries.x(), &u).expect("one action for each context");
-    let pulled = oracle.pull_back(queries, &sensitivities);
-    Expected::Gradient(dims.u).check_all(pulled.unwrap_or_default(), queries.len())
+    (actions, sensitivities)
 }
+
+const PAIRED: &str = "one action for each context";
 
 /// Whether the oracle was given the row.
 #[expect(

@@ -53,9 +53,7 @@ pub trait Oracle: Send + Sync {
     /// what has been paid for is kept even if the rest of the batch is lost with the process; by default all
     /// are told of together, when [`evaluate`](Self::evaluate) is done.
     fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
-        for (row, outcome) in self.evaluate(queries).into_iter().enumerate() {
-            tell(Answer::new(row, outcome));
-        }
+        tell_all(self.evaluate(queries), queries.len(), tell);
     }
 
     /// `sᵀ ∂y/∂u` of every row for sensitivities `s`, `[n, d_y]`: `d_u` values per row, or the reason there are none.
@@ -67,6 +65,37 @@ pub trait Oracle: Send + Sync {
         let _ = (queries, sensitivities);
         None
     }
+
+    /// [`pull_back`](Self::pull_back) that tells of each row as soon as it is there, as
+    /// [`evaluate_each`](Self::evaluate_each) does. False, and nothing is told, where there is no such derivative.
+    fn pull_back_each(
+        &self,
+        queries: Queries<'_>,
+        sensitivities: &Rows,
+        tell: &mut dyn FnMut(Answer),
+    ) -> bool {
+        let Some(pulled) = self.pull_back(queries, sensitivities) else {
+            return false;
+        };
+        tell_all(pulled, queries.len(), tell);
+        true
+    }
+}
+
+/// Tells of the answers to `n` rows that came all at once.
+fn tell_all(answers: Vec<Outcome>, n: usize, tell: &mut dyn FnMut(Answer)) {
+    for (row, outcome) in counted(answers, n).into_iter().enumerate() {
+        tell(Answer::new(row, outcome));
+    }
+}
+
+/// As many answers as rows: an oracle that lost count cannot say which answer belongs to which row.
+pub(crate) fn counted(answers: Vec<Outcome>, n: usize) -> Vec<Outcome> {
+    if answers.len() == n {
+        return answers;
+    }
+    let reason = format!("{} answers to {n} rows", answers.len());
+    vec![Err(RowError::Malformed(reason)); n]
 }
 
 /// One answer of an oracle, with what is known of how it came about.
@@ -121,6 +150,15 @@ impl<O: Oracle + ?Sized> Oracle for Arc<O> {
     fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
         (**self).pull_back(queries, sensitivities)
     }
+
+    fn pull_back_each(
+        &self,
+        queries: Queries<'_>,
+        sensitivities: &Rows,
+        tell: &mut dyn FnMut(Answer),
+    ) -> bool {
+        (**self).pull_back_each(queries, sensitivities, tell)
+    }
 }
 
 impl<O: Oracle + ?Sized> Oracle for Box<O> {
@@ -138,5 +176,14 @@ impl<O: Oracle + ?Sized> Oracle for Box<O> {
 
     fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
         (**self).pull_back(queries, sensitivities)
+    }
+
+    fn pull_back_each(
+        &self,
+        queries: Queries<'_>,
+        sensitivities: &Rows,
+        tell: &mut dyn FnMut(Answer),
+    ) -> bool {
+        (**self).pull_back_each(queries, sensitivities, tell)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Metered, is_paid, pull_back};
+use super::{Metered, PAIRED, is_paid, parted};
 use crate::expected::Expected;
 use crate::{Answer, Asking, Outcome, Purpose, Queries, Recall, Record, RecordError, RowError};
 
@@ -83,9 +83,9 @@ impl Metered {
         let start = Instant::now();
         match asking.purpose {
             Purpose::Gradient => {
-                for (row, pulled) in pull_back(&*self.oracle, queries).into_iter().enumerate() {
-                    take(Answer::new(row, pulled));
-                }
+                let (actions, sensitivities) = parted(queries, dims);
+                let rows = Queries::new(queries.x(), &actions).expect(PAIRED);
+                self.oracle.pull_back_each(rows, &sensitivities, &mut take);
             }
             Purpose::Train | Purpose::Score => self.oracle.evaluate_each(queries, &mut take),
         }

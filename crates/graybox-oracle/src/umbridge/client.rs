@@ -151,4 +151,16 @@ impl Oracle for UmBridgeOracle {
         let pulled = || in_order(queries.len(), |tell| Queue::run(self, queries, ask, tell));
         self.config.gradient.then(pulled)
     }
+
+    fn pull_back_each(
+        &self,
+        queries: Queries<'_>,
+        sensitivities: &Rows,
+        tell: &mut dyn FnMut(Answer),
+    ) -> bool {
+        if self.config.gradient {
+            Queue::run(self, queries, Ask::PullBack(sensitivities), tell);
+        }
+        self.config.gradient
+    }
 }
