@@ -134,6 +134,7 @@ fn libraries_name_no_backend_outside_the_fast_paths() {
         let fast_paths: &[&str] = match library {
             "graybox-model" => &[
                 "adam.rs",
+                "excess.rs",
                 "flex.rs",
                 "lib.rs",
                 "link.rs",

@@ -3,7 +3,8 @@
 use graybox_model::Policy;
 use graybox_oracle::{Dims, Queries, Rows};
 
-use super::{Trainer, check_widths};
+use super::Trainer;
+use super::build::check_widths;
 use crate::{Diagnosis, Evidence, Observer, Score, TrainError, bridge, diagnose};
 
 impl<P: Policy> Trainer<P> {
