@@ -177,6 +177,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_utf_8_is_refused_in_words() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"wind,range,time\n1,2,\xb5\n").unwrap();
+        let read = Dataset::read_csv(file.path(), &["wind", "range"], &["time"]);
+        let error = read.unwrap_err().to_string();
+        assert!(
+            error.contains("UTF-8") && !error.contains("Utf8 {"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn columns_are_found_by_name_and_comments_skipped() {
         let data = read("# made by hand\ntime,range,wind\n1.5, 200 ,-3\n").unwrap();
         assert_eq!(data.x().row(0), &[-3.0, 200.0]);

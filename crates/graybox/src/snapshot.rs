@@ -162,6 +162,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_of_nearly_the_same_name_is_left_alone_while_one_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = ["run.1", "run.tmp"].map(|name| folder.path().join(name));
+        std::fs::write(&other, "somebody's").unwrap();
+        Snapshot::new().write(&one).unwrap();
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "somebody's");
+    }
+
+    #[test]
     fn what_was_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoint");

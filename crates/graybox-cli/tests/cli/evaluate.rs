@@ -26,3 +26,12 @@ fn evaluate_asks_the_oracle_and_counts() {
     desk.answers_nothing();
     desk.refused(3, "evaluate run", &["none of 40 calls was answered"]);
 }
+
+#[test]
+fn a_program_of_other_sizes_than_when_it_was_trained_is_refused() {
+    let desk = Desk::with_run();
+    let angle = r#"{"name": "angle", "unit": "rad", "lo": 0.05, "hi": 0.75}"#;
+    let spin = format!(r#"{angle}, {{"name": "spin", "lo": 0, "hi": 1}}"#);
+    desk.edit("throw.py", angle, &spin);
+    desk.refused(2, "evaluate run", &["the program has other sizes now"]);
+}
