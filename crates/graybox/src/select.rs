@@ -191,8 +191,8 @@ impl Selection {
     /// Trains fully connected policies with every candidate on every part, and measures them.
     ///
     /// # Errors
-    /// If a setting is outside its meaning; nothing is asked of the oracle then. Training that diverges is
-    /// no error but a candidate without a loss.
+    /// If a setting is outside its meaning; nothing is asked of the oracle then. If the oracle is lost. Training that
+    /// diverges, or ends because too many calls fail, is no error but a candidate without a loss.
     pub fn run(
         &self,
         candidates: &[Candidate],
