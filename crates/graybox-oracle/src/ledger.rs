@@ -266,4 +266,13 @@ impl Record for Ledger {
         let kept = self.insert(asking, answer);
         kept.map_err(|fault| self.lost(&fault))
     }
+
+    fn note(&mut self, round: u64, positions: &[u64]) -> Result<(), RecordError> {
+        let noted = self.note_learned(round, positions);
+        noted.map_err(|fault| self.lost(&fault))
+    }
+
+    fn noted(&mut self, round: u64) -> Result<Option<Vec<u64>>, RecordError> {
+        self.learned(round).map_err(|fault| self.lost(&fault))
+    }
 }

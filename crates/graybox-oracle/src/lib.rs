@@ -33,6 +33,7 @@ mod expected;
 #[cfg(all(any(test, feature = "fuzz"), any(unix, feature = "umbridge")))]
 #[doc(hidden)]
 pub mod fuzz;
+mod lanes;
 #[cfg(feature = "ledger")]
 mod ledger;
 mod metered;
@@ -53,9 +54,10 @@ mod wire;
 pub use closure::{FnOracle, IntoOutcome};
 pub use description::{Description, Quantity};
 pub use error::{AskError, BudgetError, RowError, ShapeError};
+pub use lanes::Lanes;
 #[cfg(feature = "ledger")]
 pub use ledger::{Duplicates, Lab, Ledger, LedgerError, Wanted};
-pub use metered::{Budget, Meter, Metered};
+pub use metered::{Arrival, Budget, Meter, Metered};
 pub use oracle::{Answer, Dims, Oracle, Outcome};
 #[cfg(unix)]
 pub use process::{ProcessConfig, ProcessOracle, SpawnError, StartError};

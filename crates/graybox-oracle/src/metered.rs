@@ -1,5 +1,6 @@
 //! The one gate to an oracle: every call is charged here, and every answer checked.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::expected::Expected;
@@ -9,11 +10,14 @@ use crate::{
 };
 
 mod budget;
+mod posted;
 mod recorded;
 #[cfg(test)]
 mod tests;
 
 pub use budget::{Budget, Meter};
+pub use posted::Arrival;
+use posted::Posted;
 
 /// An oracle with a meter on it, through which alone algorithms ask. (Whoever serves an oracle to others, as
 /// `Model::from_oracle` does, asks it directly: those calls are theirs.)
@@ -37,7 +41,8 @@ pub struct Metered {
     oracle: Box<dyn Oracle>,
     /// What scores are taken from, where it is not the oracle itself.
     truth: Option<Box<dyn Oracle>>,
-    record: Option<Box<dyn Record>>,
+    record: Option<Shared>,
+    posted: Posted,
     budget: Budget,
     meter: Meter,
     round: u64,
@@ -52,6 +57,7 @@ impl Metered {
             oracle: Box::new(oracle),
             truth: None,
             record: None,
+            posted: Posted::default(),
             budget,
             meter: Meter::default(),
             round: 0,
@@ -87,7 +93,7 @@ impl Metered {
     /// If the record cannot begin the run of this key.
     pub fn keep_in(&mut self, mut record: Box<dyn Record>, run: &str) -> Result<(), RecordError> {
         record.begin(run)?;
-        self.record = Some(record);
+        self.record = Some(Arc::new(Mutex::new(record)));
         Ok(())
     }
 
@@ -95,6 +101,7 @@ impl Metered {
     pub fn begin_round(&mut self, round: u64) {
         self.round = round;
         self.unanswered = None;
+        self.posted.turned_back = None;
     }
 
     /// The oracle's widths.
@@ -193,10 +200,8 @@ impl Metered {
             purpose,
         };
         self.meter.position += queries.len() as u64;
-        let outcomes = if let Some(mut record) = self.record.take() {
-            let outcomes = self.recall_or_ask(&mut *record, &asking);
-            self.record = Some(record);
-            outcomes?
+        let outcomes = if let Some(record) = self.record.clone() {
+            self.recall_or_ask(&record, &asking)?
         } else {
             let start = Instant::now();
             let outcomes = match purpose {
@@ -248,9 +253,10 @@ impl Metered {
         self.meter.calls
     }
 
-    /// Calls that may still be made.
+    /// Calls that may still be made, when those on their way have come back.
     pub fn left(&self) -> u64 {
-        self.budget.calls().saturating_sub(self.meter.calls)
+        let spoken_for = self.meter.calls + self.on_their_way() as u64;
+        self.budget.calls().saturating_sub(spoken_for)
     }
 
     /// Charged calls that failed.
@@ -273,10 +279,17 @@ impl Metered {
         self.replayed
     }
 
-    /// Why a row of this round was never put to the oracle, if one was not.
+    /// Why a row of this round that was waited for was never put to the oracle, if one was not.
     pub fn unanswered(&self) -> Option<&RowError> {
         self.unanswered.as_ref()
     }
+}
+
+/// A record that answers are kept in on whatever thread they come.
+type Shared = Arc<Mutex<Box<dyn Record>>>;
+
+fn lock(record: &Shared) -> MutexGuard<'_, Box<dyn Record>> {
+    record.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What an oracle answers, checked.
@@ -298,6 +311,11 @@ fn parted(queries: Queries<'_>, dims: Dims) -> (Rows, Rows) {
         sensitivities.push(factor).expect("as wide as an outcome");
     }
     (actions, sensitivities)
+}
+
+/// What becomes of a row that an oracle was given and never told of.
+pub(crate) fn forgotten() -> RowError {
+    RowError::Malformed("the oracle gave no answer to this row".into())
 }
 
 const PAIRED: &str = "one action for each context";

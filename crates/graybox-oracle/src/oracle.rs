@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Queries, RowError, Rows};
+use crate::{Lanes, Queries, RowError, Rows};
 
 /// What came of one call: the outcome `y` (`d_y` finite values), or the reason there is none.
 pub type Outcome = Result<Vec<f64>, RowError>;
@@ -79,6 +79,11 @@ pub trait Oracle: Send + Sync {
         };
         tell_all(pulled, queries.len(), tell);
         true
+    }
+
+    /// The threads on which it goes on answering while nobody waits, if it has any. [`Lanes`] puts any oracle on such.
+    fn lanes(&self) -> Option<&Lanes> {
+        None
     }
 }
 
@@ -159,6 +164,10 @@ impl<O: Oracle + ?Sized> Oracle for Arc<O> {
     ) -> bool {
         (**self).pull_back_each(queries, sensitivities, tell)
     }
+
+    fn lanes(&self) -> Option<&Lanes> {
+        (**self).lanes()
+    }
 }
 
 impl<O: Oracle + ?Sized> Oracle for Box<O> {
@@ -185,5 +194,9 @@ impl<O: Oracle + ?Sized> Oracle for Box<O> {
         tell: &mut dyn FnMut(Answer),
     ) -> bool {
         (**self).pull_back_each(queries, sensitivities, tell)
+    }
+
+    fn lanes(&self) -> Option<&Lanes> {
+        (**self).lanes()
     }
 }

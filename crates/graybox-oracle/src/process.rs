@@ -13,8 +13,10 @@ mod pool;
 mod slot;
 mod work;
 
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +26,7 @@ pub use error::{SpawnError, StartError};
 use pool::Pool;
 
 use crate::oracle::in_order;
-use crate::{Answer, Description, Dims, Oracle, Outcome, Queries, seconds};
+use crate::{Answer, Description, Dims, Lanes, Oracle, Outcome, Queries, seconds};
 
 /// Which program to run, how often, and how long to wait for it.
 ///
@@ -205,7 +207,12 @@ impl ProcessOracle {
     /// If no worker starts. The error is that of the first worker, and says what to do.
     pub fn start(config: ProcessConfig) -> Result<Self, StartError> {
         config.check()?;
-        let (pool, description) = Pool::start(config)?;
+        let workers = 0..config.worker_count();
+        Self::start_workers(config, workers)
+    }
+
+    fn start_workers(config: ProcessConfig, workers: Range<usize>) -> Result<Self, StartError> {
+        let (pool, description) = Pool::start(config, workers)?;
         Ok(Self {
             dims: description.dims(),
             description,
@@ -213,7 +220,64 @@ impl ProcessOracle {
         })
     }
 
-    /// Listens to a flag that ends the run. Once it is set, rows may be answered for the time of
+    /// Starts the workers side by side, each in a [lane](Lanes) of its own, for runs that are asynchronous, with what
+    /// the first said of itself. A lane asks one row at a time, so that `window` and `batch` have no effect. This flag
+    /// ends the waiting for rows, as in [`with_stop`](Self::with_stop).
+    ///
+    /// # Errors
+    /// If none of them starts. The error is that of the first, and says what to do. One that does not start while
+    /// others do, or is of other sizes than the first that did, has no lane.
+    pub fn start_lanes(
+        config: &ProcessConfig,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<(Lanes, Description), StartError> {
+        config.check()?;
+        let single = ProcessConfig {
+            window: 1,
+            batch: 1,
+            ..config.clone()
+        };
+        let start = |worker: usize| Self::start_workers(single.clone(), worker..worker + 1);
+        let start = &start;
+        let started: Vec<Result<Self, StartError>> = thread::scope(|scope| {
+            let workers = 0..config.worker_count();
+            let workers: Vec<_> = workers
+                .map(|worker| scope.spawn(move || start(worker)))
+                .collect();
+            let joined = workers.into_iter().map(|worker| worker.join());
+            joined
+                .map(|started| started.expect("starting a program does not panic"))
+                .collect()
+        });
+        let (mut lanes, mut failed) = (Vec::<Self>::new(), None);
+        for started in started {
+            match started {
+                Ok(oracle) if lanes.first().is_none_or(|first| first.dims == oracle.dims) => {
+                    lanes.push(oracle);
+                }
+                Ok(_) => {}
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        let Some(first) = lanes.first() else {
+            return Err(failed.unwrap_or(StartError::Config("there are no workers".into())));
+        };
+        let description = first.description.clone();
+        let closing = Arc::<AtomicBool>::default();
+        let listening = lanes.into_iter().map(|oracle| -> Box<dyn Oracle> {
+            Box::new(
+                oracle
+                    .with_stop(Arc::clone(stop))
+                    .with_stop(Arc::clone(&closing)),
+            )
+        });
+        Ok((
+            Lanes::new(listening.collect()).closing(closing),
+            description,
+        ))
+    }
+
+    /// Listens to a flag that ends the run, beside those it listens to already. Once it is set, rows may be answered for the time of
     /// [`grace`](ProcessConfig::grace), so that a quick round is not lost; then those without an answer are [`Cancelled`](crate::RowError::Cancelled) and the
     /// programs at work on them ended.
     #[must_use]

@@ -25,6 +25,26 @@ pub trait Record: Send {
     /// # Errors
     /// If it cannot be kept.
     fn keep(&mut self, asking: &Asking<'_>, answer: &Answer) -> Result<(), RecordError>;
+
+    /// Notes which rows, by their positions and in this order, an asynchronous round is about to learn from, so that
+    /// a run that is broken off learns from them in the same round again. What was noted of later rounds is void.
+    /// A record that does not note it, as by default, leaves that to chance.
+    ///
+    /// # Errors
+    /// If it cannot be noted.
+    fn note(&mut self, round: u64, positions: &[u64]) -> Result<(), RecordError> {
+        let _ = (round, positions);
+        Ok(())
+    }
+
+    /// What was noted of a round of this run.
+    ///
+    /// # Errors
+    /// If the record cannot be read.
+    fn noted(&mut self, round: u64) -> Result<Option<Vec<u64>>, RecordError> {
+        let _ = round;
+        Ok(None)
+    }
 }
 
 /// Rows that are asked together, and why.

@@ -16,6 +16,7 @@ use crate::{
 
 mod adjoint;
 mod anchored;
+mod asynchronous;
 mod baseline;
 mod difference_step;
 mod discrete_reinforce;
@@ -33,6 +34,7 @@ mod weight_reinforce;
 
 pub use adjoint::Adjoint;
 pub use anchored::{Anchored, AnchoredConfig, OptimizerKind};
+pub use asynchronous::{Asynchronous, Proposal};
 pub use discrete_reinforce::DiscreteReinforce;
 pub use finite_difference::{Auto, FiniteDifference, FiniteDifferenceConfig, Scheme, Step};
 pub use joint::{Joint, JointConfig, Routing};
@@ -62,6 +64,11 @@ pub trait Algorithm<P: Policy>: Send {
         batch: &Batch,
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError>;
+
+    /// The halves of its rounds, if they can be taken apart, as an asynchronous run needs it.
+    fn asynchronous(&mut self) -> Option<&mut dyn Asynchronous<P>> {
+        None
+    }
 
     /// Takes in calls that another run has paid for, before the first round. False if it learns nothing from calls
     /// but its own.

@@ -99,15 +99,8 @@ impl DeviceData {
             }
             rows
         };
-        let device = self.x.device();
         let (x_rows, target_rows) = (moved(self.host.x()), moved(self.host.target()));
-        Batch {
-            x: bridge::upload(&x_rows, &device),
-            target: bridge::upload(&target_rows, &device),
-            x_rows,
-            target_rows,
-            index,
-        }
+        Batch::new(index, x_rows, target_rows, &self.x.device())
     }
 }
 
@@ -127,6 +120,17 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Uploads contexts and targets that are known on the host.
+    pub(crate) fn new(index: Vec<usize>, x_rows: Rows, target_rows: Rows, device: &Device) -> Self {
+        Self {
+            x: bridge::upload(&x_rows, device),
+            target: bridge::upload(&target_rows, device),
+            x_rows,
+            target_rows,
+            index,
+        }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.index.len()

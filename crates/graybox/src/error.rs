@@ -252,6 +252,12 @@ pub enum TrainError {
          that keeps its calls (anchored, joint with the split routing, two_stage)"
     )]
     NoWarmStart(&'static str),
+    /// An asynchronous run of an algorithm whose rounds cannot be taken apart.
+    #[error(
+        "{0} learns from each call at the policy that made it, so that it has to wait for its answers: leave out \
+         `asynchronous`, or choose an algorithm that learns from calls of any age (anchored)"
+    )]
+    Waits(&'static str),
     /// A round failed.
     #[error(transparent)]
     Step(#[from] StepError),

@@ -39,7 +39,7 @@ pub mod trust_region;
 mod wishes;
 
 pub use adam::Adam;
-pub use algorithm::{Algorithm, AlgorithmConfig, Facts};
+pub use algorithm::{Algorithm, AlgorithmConfig, Asynchronous, Facts, Proposal};
 pub use batch::{Batch, DeviceData};
 pub use dataset::Dataset;
 pub use diagnose::{Call, Calls, Diagnosis, Evidence, Region, diagnose};

@@ -99,7 +99,19 @@ impl<'a> Probe<'a> {
     /// # Errors
     /// If the budget does not cover the batch, or the rows do not fit.
     pub fn measure(&mut self, batch: &Batch, u: Rows) -> Result<Measured, StepError> {
-        let outcomes = self.ask_rows(&batch.x_rows, &u)?;
+        let queries = Queries::new(&batch.x_rows, &u)?;
+        let outcomes = self.metered.evaluate(queries)?;
+        self.measured(batch, u, outcomes)
+    }
+
+    /// Takes in what came of given actions, one per row of the batch.
+    pub(crate) fn measured(
+        &mut self,
+        batch: &Batch,
+        u: Rows,
+        outcomes: Vec<Outcome>,
+    ) -> Result<Measured, StepError> {
+        self.calls.push(Queries::new(&batch.x_rows, &u)?, &outcomes);
         let d_y = self.metered.dims().y;
         let parcel = bridge::upload_answers(&u, &outcomes, d_y, self.device);
         let answered = outcomes.iter().flatten().count();
@@ -203,6 +215,16 @@ impl<'a> Probe<'a> {
     /// Calls that may still be made.
     pub fn left(&self) -> u64 {
         self.metered.left()
+    }
+
+    /// Calls that were made or are on their way.
+    pub fn asked(&self) -> u64 {
+        self.metered.calls() + self.metered.on_their_way() as u64
+    }
+
+    /// Rows that have been asked about and have not come back, in an [asynchronous](crate::Asynchronous) run.
+    pub fn on_their_way(&self) -> usize {
+        self.metered.on_their_way()
     }
 
     /// Calls of the whole run.

@@ -28,6 +28,12 @@ pub struct TrainConfig {
     pub scores: u64,
     /// When the run gives up on an oracle that fails.
     pub failures: FailureLimit,
+    /// Whether the networks train while calls are on their way, and learn from each answer when it comes, so that
+    /// neither waits for the other or for the slowest call: for oracles that are slow. What a run comes to then
+    /// depends on when answers came, and not on the seed alone. For an oracle without
+    /// [lanes](graybox_oracle::Lanes) one call is on its way at a time.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub asynchronous: bool,
 }
 
 impl Default for TrainConfig {
@@ -41,6 +47,7 @@ impl Default for TrainConfig {
             algorithm: AlgorithmConfig::default(),
             scores: 0,
             failures: FailureLimit::default(),
+            asynchronous: false,
         }
     }
 }

@@ -10,12 +10,15 @@ use crate::algorithm::TrainedSurrogate;
 use crate::checkpoint::Checkpoint;
 use crate::{
     Algorithm, Calls, Dataset, Diagnosis, Ending, Facts, History, Observer, Probe, Problem,
-    Progress, RunReport, Score, Stop, Student, TrainConfig, TrainError, seed,
+    Progress, RoundReport, RunReport, Score, Stop, Student, TrainConfig, TrainError, seed,
 };
 
+mod asynchronous;
 mod build;
 mod resume;
 mod score;
+
+use asynchronous::Flight;
 
 /// A run: a policy, what trains it, and the oracle with a meter on it.
 pub struct Trainer<P: Policy> {
@@ -38,6 +41,8 @@ pub struct Trainer<P: Policy> {
     finished: bool,
     history: History,
     calls: Calls,
+    /// What is on its way.
+    flights: Vec<Flight>,
     /// What observers were told already.
     diagnosed: Vec<Diagnosis>,
     record: Option<Box<dyn Record>>,
@@ -93,25 +98,17 @@ impl<P: Policy> Trainer<P> {
         observer: &mut dyn Observer,
     ) -> Result<(Ending, Option<String>), TrainError> {
         while !self.finished {
-            if let Some(error) = self.metered.unanswered() {
-                // What the round made of the rows it did get is no state to go on from.
-                return Ok(match error {
-                    RowError::Cancelled => (Ending::Stopped, None),
-                    error => (Ending::OracleGone, Some(error.to_string())),
-                });
-            }
-            if self.stop.is_set() {
-                self.save(true)?;
-                return Ok((Ending::Stopped, None));
-            }
-            if let Some(reason) = self.config.failures.exceeded(&self.history.lines) {
-                self.save(true)?;
-                return Ok((Ending::OracleFails, Some(reason)));
+            if let Some(ending) = self.has_to_end() {
+                self.land(observer)?;
+                // What was made of the rows that were answered, of those waited for, is no state to go on from.
+                if self.metered.unanswered().is_none() {
+                    self.save(true)?;
+                }
+                return Ok(ending);
             }
             self.save(false)?;
-            if let Some(index) = self.draw() {
-                let before = self.metered.calls();
-                self.round(index, observer)?;
+            let before = self.metered.calls();
+            if self.next_round(observer)? {
                 let half = self.config.calls.div_ceil(2);
                 if before < half && self.metered.calls() >= half {
                     self.diagnose(observer);
@@ -124,6 +121,34 @@ impl<P: Policy> Trainer<P> {
         }
         self.save(true)?;
         Ok((Ending::BudgetSpent, None))
+    }
+
+    /// Why the run cannot go on, if it cannot.
+    fn has_to_end(&self) -> Option<(Ending, Option<String>)> {
+        let unanswered = self.metered.unanswered();
+        if let Some(error) = unanswered.or(self.metered.turned_back()) {
+            return Some(match error {
+                RowError::Cancelled => (Ending::Stopped, None),
+                error => (Ending::OracleGone, Some(error.to_string())),
+            });
+        }
+        if self.stop.is_set() {
+            return Some((Ending::Stopped, None));
+        }
+        let reason = self.config.failures.exceeded(&self.history.lines)?;
+        Some((Ending::OracleFails, Some(reason)))
+    }
+
+    /// One round. False if the budget cannot pay for one.
+    fn next_round(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
+        if self.config.asynchronous {
+            return self.round_ahead(observer);
+        }
+        let Some(index) = self.draw(self.config.rows_per_round()) else {
+            return Ok(false);
+        };
+        self.round(index, observer)?;
+        Ok(true)
     }
 
     fn round(&mut self, index: Vec<usize>, observer: &mut dyn Observer) -> Result<(), TrainError> {
@@ -140,8 +165,16 @@ impl<P: Policy> Trainer<P> {
         let report = self
             .algorithm
             .round(&mut self.student, &batch, &mut probe)?;
-        self.round += 1;
         self.drawn += batch.len() as u64;
+        self.end_round(report, observer)
+    }
+
+    fn end_round(
+        &mut self,
+        report: RoundReport,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        self.round += 1;
 
         let due = self.metered.calls() * (self.config.scores + 1) / self.config.calls;
         let held_out = if due > self.scored && due <= self.config.scores {
@@ -177,11 +210,12 @@ impl<P: Policy> Trainer<P> {
     }
 
     /// The training rows of the next round: every row once per pass over the data, in an order drawn anew
-    /// for each pass. Fewer than a batch where the budget ends; none where it cannot pay for one row.
-    fn draw(&self) -> Option<Vec<usize>> {
+    /// for each pass. As many as a batch has and there is room for, fewer where the budget ends; none where it cannot
+    /// pay for one row.
+    fn draw(&self, room: usize) -> Option<Vec<usize>> {
         let left = self.metered.left();
         let left = left.saturating_sub(self.algorithm.reserve(self.config.calls));
-        let n = (1..=self.config.rows_per_round())
+        let n = (1..=self.config.rows_per_round().min(room))
             .rev()
             .find(|n| self.algorithm.calls(*n) <= left)?;
         let rows = self.problem.data().host().len() as u64;

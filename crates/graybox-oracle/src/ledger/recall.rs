@@ -71,6 +71,37 @@ impl Ledger {
         Ok(None)
     }
 
+    /// Notes the rows of a round, and forgets what a run that went another way noted of it and later ones.
+    pub(super) fn note_learned(&self, round: u64, positions: &[u64]) -> Result<(), Fault> {
+        let Some(run) = &self.run else {
+            return Ok(());
+        };
+        let later = "DELETE FROM learned WHERE run = ?1 AND round > ?2";
+        self.db
+            .prepare_cached(later)?
+            .execute(params![run.id, round])?;
+        let note = "INSERT OR REPLACE INTO learned (run, round, positions) VALUES (?1, ?2, ?3)";
+        let positions = serde_json::to_string(positions)?;
+        self.db
+            .prepare_cached(note)?
+            .execute(params![run.id, round, positions])?;
+        Ok(())
+    }
+
+    /// The rows that were noted of a round.
+    pub(super) fn learned(&self, round: u64) -> Result<Option<Vec<u64>>, Fault> {
+        let Some(run) = &self.run else {
+            return Ok(None);
+        };
+        let of = "SELECT positions FROM learned WHERE run = ?1 AND round = ?2";
+        let mut of = self.db.prepare_cached(of)?;
+        let mut found = of.query(params![run.id, round])?;
+        let Some(row) = found.next()? else {
+            return Ok(None);
+        };
+        Ok(Some(serde_json::from_str(row.get_ref(0)?.as_str()?)?))
+    }
+
     /// The answer to the same row anywhere, if asking again would bring the same.
     fn duplicate(&self, x: &str, u: &str) -> Result<Option<Outcome>, Fault> {
         let same = "SELECT y, error, reason FROM call

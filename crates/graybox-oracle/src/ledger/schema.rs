@@ -1,13 +1,15 @@
 //! The tables of a ledger, and how one is told from other files.
 //!
-//! Version 2, which the file states as its `user_version`; the `application_id` is 0x67726279. Version 1 had no
-//! gradients; it is read as it is and made version 2 when it is opened for a run.
+//! Version 3, which the file states as its `user_version`; the `application_id` is 0x67726279. Version 1 had no
+//! gradients, and neither it nor version 2 the table `learned`; they are read as they are and made version 3 when they
+//! are opened for a run.
 //!
 //! | table | one line for | columns |
 //! |---|---|---|
 //! | `oracle` | the one oracle of this ledger | `name`, `d_x`, `d_u`, `d_y`, `description` (JSON) |
 //! | `run` | each run | `id`, `key`, `started` |
 //! | `call` | each answer | `id`, `run`, `position`, `round`, `purpose`, `x`, `u`, `y`, `error`, `reason`, `seconds`, `worker`, `answered` |
+//! | `learned` | each round of an asynchronous run | `run`, `round`, `positions` (JSON) |
 //! | `wanted` | each row that [waits to be told](Lab) | `id`, `run`, `position`, `round`, `purpose`, `x`, `u`, `asked` |
 //!
 //! `x`, `u` and `y` are JSON lists that keep every bit of the numbers. `position` is the row's place among all
@@ -27,7 +29,7 @@ use rusqlite::{Connection, params};
 use super::LedgerError;
 use crate::Description;
 
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 const APPLICATION: i64 = 0x6772_6279;
 
 /// The most numbers of an oracle that can be columns: SQLite's limit, less the other columns of the view.
@@ -57,6 +59,13 @@ const CALLS: &str = "
         UNIQUE (run, position), CHECK ((y IS NULL) <> (error IS NULL))
     );
     CREATE INDEX call_row ON call (u, x);
+";
+
+/// Which rows a round that waited for nothing in particular learned from, in the order of their answers.
+const LEARNED: &str = "
+    CREATE TABLE learned (
+        run INTEGER NOT NULL REFERENCES run, round INTEGER NOT NULL, positions TEXT NOT NULL, PRIMARY KEY (run, round)
+    );
 ";
 
 /// Whether the file has just been made.
@@ -114,6 +123,7 @@ pub(super) fn create(db: &Connection, oracle: &Description) -> rusqlite::Result<
     db.pragma_update(None, "user_version", VERSION)?;
     db.execute_batch(SCHEMA)?;
     db.execute_batch(CALLS)?;
+    db.execute_batch(LEARNED)?;
     create_view(db, oracle)?;
     let dims = oracle.dims();
     let description = serde_json::to_string(oracle)
@@ -131,19 +141,27 @@ pub(super) fn create(db: &Connection, oracle: &Description) -> rusqlite::Result<
     Ok(())
 }
 
-/// Makes a ledger of version 1 one of this version: its calls may not be gradients yet, as a table once made says.
+/// Makes an older ledger one of this version.
 pub(super) fn migrate(db: &Connection, oracle: &Description) -> rusqlite::Result<()> {
     let version = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
     if version >= VERSION {
         return Ok(());
     }
+    db.execute_batch(LEARNED)?;
+    if version < 2 {
+        allow_gradients(db, oracle)?;
+    }
+    db.pragma_update(None, "user_version", VERSION)
+}
+
+/// The calls of version 1 may not be gradients, as a table once made says.
+fn allow_gradients(db: &Connection, oracle: &Description) -> rusqlite::Result<()> {
     db.execute_batch(
         "DROP VIEW IF EXISTS answer; DROP INDEX call_row; ALTER TABLE call RENAME TO old_call;",
     )?;
     db.execute_batch(CALLS)?;
     db.execute_batch("INSERT INTO call SELECT * FROM old_call; DROP TABLE old_call;")?;
-    create_view(db, oracle)?;
-    db.pragma_update(None, "user_version", VERSION)
+    create_view(db, oracle)
 }
 
 /// Makes the view in which every number is a column, where there are not too many.

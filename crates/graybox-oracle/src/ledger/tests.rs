@@ -2,6 +2,7 @@ use super::*;
 use crate::{Budget, FnOracle, Metered, Oracle, Outcome, Queries, RowError, Rows};
 
 mod gradients;
+mod posted;
 
 const DIMS: Dims = Dims { x: 1, u: 1, y: 1 };
 

@@ -2,18 +2,18 @@
 
 use std::time::Instant;
 
-use super::{Metered, PAIRED, is_paid, parted};
+use super::{Metered, PAIRED, Shared, forgotten, is_paid, lock, parted};
 use crate::expected::Expected;
-use crate::{Answer, Asking, Outcome, Purpose, Queries, Recall, Record, RecordError, RowError};
+use crate::{Answer, Asking, Outcome, Purpose, Queries, Recall, RecordError};
 
 impl Metered {
     /// Takes from the record what it knows, and asks for the rest.
     pub(super) fn recall_or_ask(
         &mut self,
-        record: &mut dyn Record,
+        record: &Shared,
         asking: &Asking<'_>,
     ) -> Result<Vec<Outcome>, RecordError> {
-        let recalled = record.recall(asking)?;
+        let recalled = lock(record).recall(asking)?;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; asking.queries.len()];
         let (mut unknown, mut same) = (Vec::new(), Vec::new());
         for (row, recall) in recalled.into_iter().enumerate() {
@@ -46,7 +46,7 @@ impl Metered {
     /// Asks for the rows nothing is known of, and keeps each answer before the next is looked at.
     fn ask_and_keep(
         &mut self,
-        record: &mut dyn Record,
+        record: &Shared,
         asking: &Asking<'_>,
         rows: &[usize],
         outcomes: &mut [Option<Outcome>],
@@ -74,7 +74,7 @@ impl Metered {
             expected.check(&mut answer.outcome);
             if is_paid(&&answer.outcome) {
                 paid += 1;
-                if let Err(error) = record.keep(asking, &answer) {
+                if let Err(error) = lock(record).keep(asking, &answer) {
                     lost.get_or_insert(error);
                 }
             }
@@ -97,8 +97,4 @@ impl Metered {
         self.count(paid, seconds, asking.purpose);
         lost.map_or(Ok(()), Err)
     }
-}
-
-fn forgotten() -> RowError {
-    RowError::Malformed("the oracle gave no answer to this row".into())
 }

@@ -1,7 +1,7 @@
 //! What is charged, what is free, and what a budget refuses.
 
 use super::*;
-use crate::{FnOracle, Rows};
+use crate::{Arrival, FnOracle, Lanes, Rows};
 
 fn rows(values: &[f64]) -> Rows {
     Rows::from_vec(1, values.to_vec()).unwrap()
@@ -154,4 +154,123 @@ fn sensitivities_that_do_not_fit_are_refused_before_anything_is_asked() {
         assert_eq!(pulled, Err(error.into()));
         assert_eq!(meter, Meter::default());
     }
+}
+
+/// Answers a row once somebody has let it go, and only then: as many as there are lanes are held at once.
+fn held_back(lanes: usize) -> (Lanes, std::sync::mpsc::Sender<()>) {
+    let (go, wait) = std::sync::mpsc::channel();
+    let wait = Mutex::new(wait);
+    let oracle = FnOracle::new(Dims::new(1, 1, 1), move |_, u| {
+        wait.lock().unwrap().recv().unwrap();
+        if u[0] < 0.0 {
+            Err(RowError::Invalid)
+        } else {
+            Ok([u[0]])
+        }
+    });
+    (Lanes::sharing(oracle, lanes), go)
+}
+
+#[test]
+fn what_is_on_its_way_is_spoken_for_and_charged_when_it_comes() {
+    let (lanes, go) = held_back(2);
+    let mut metered = Metered::new(lanes, Budget::new(3).unwrap());
+    let u = rows(&[1.0, -1.0]);
+    let posted = metered.post(Queries::new(&u, &u).unwrap()).unwrap();
+    assert_eq!(posted, 0..2);
+    assert_eq!(
+        (metered.calls(), metered.left(), metered.on_their_way()),
+        (0, 1, 2)
+    );
+    let refused = metered.post(Queries::new(&u, &u).unwrap());
+    assert_eq!(
+        refused,
+        Err(BudgetError::Exceeded { asked: 2, left: 1 }.into())
+    );
+
+    for _ in 0..2 {
+        go.send(()).unwrap();
+    }
+    let mut arrivals = Vec::new();
+    while metered.on_their_way() > 0 {
+        arrivals.extend(metered.collect().unwrap());
+    }
+    arrivals.sort_by_key(|arrival| arrival.position);
+    let outcomes = arrivals.into_iter().map(|arrival| arrival.outcome);
+    assert_eq!(
+        outcomes.collect::<Vec<_>>(),
+        [Ok(vec![1.0]), Err(RowError::Invalid)]
+    );
+    assert_eq!(
+        (metered.calls(), metered.failed(), metered.left()),
+        (2, 1, 1)
+    );
+    assert_eq!(metered.meter().paid, 2);
+    assert_eq!(
+        metered.collect(),
+        Ok(Vec::new()),
+        "nothing is waited for when nothing is on its way"
+    );
+}
+
+#[test]
+fn nobody_waits_for_the_slowest_row() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let oracle = FnOracle::new(Dims::new(1, 1, 1), move |_, u| {
+        if u[0] > 1.0 {
+            wait.lock().unwrap().recv().unwrap();
+        }
+        [u[0]]
+    });
+    let mut metered = Metered::new(Lanes::sharing(oracle, 2), Budget::new(9).unwrap());
+    let u = rows(&[2.0, 0.0, 1.0]);
+    metered.post(Queries::new(&u, &u).unwrap()).unwrap();
+    let mut positions = Vec::new();
+    while positions.len() < 2 {
+        positions.extend(
+            metered
+                .collect()
+                .unwrap()
+                .into_iter()
+                .map(|arrival| arrival.position),
+        );
+    }
+    assert_eq!((positions, metered.on_their_way()), (vec![1, 2], 1));
+    go.send(()).unwrap();
+    let last = Arrival {
+        position: 0,
+        outcome: Ok(vec![2.0]),
+    };
+    assert_eq!(metered.collect(), Ok(vec![last]));
+}
+
+#[test]
+fn rows_that_were_never_sent_are_neither_charged_nor_on_their_way() {
+    let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, _| {
+        Err::<[f64; 1], _>(RowError::Cancelled)
+    });
+    let mut metered = Metered::new(Lanes::sharing(oracle, 1), Budget::new(1).unwrap());
+    let u = rows(&[0.0]);
+    metered.post(Queries::new(&u, &u).unwrap()).unwrap();
+    assert_eq!(metered.collect(), Ok(Vec::new()));
+    assert_eq!(metered.turned_back(), Some(&RowError::Cancelled));
+    assert_eq!(
+        (metered.calls(), metered.left(), metered.on_their_way()),
+        (0, 1, 0)
+    );
+}
+
+#[test]
+fn an_oracle_that_answers_only_who_waits_has_answered_what_is_posted() {
+    let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
+    let mut metered = Metered::new(oracle, Budget::new(2).unwrap());
+    let u = rows(&[3.0, 4.0]);
+    metered.post(Queries::new(&u, &u).unwrap()).unwrap();
+    let positions = metered
+        .collect()
+        .unwrap()
+        .into_iter()
+        .map(|arrival| arrival.position);
+    assert_eq!(positions.collect::<Vec<_>>(), [0, 1]);
 }

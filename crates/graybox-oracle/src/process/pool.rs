@@ -4,6 +4,7 @@
 //! `poll`. A row thus costs one write, one `poll` and one read, and no hand-over between threads.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,8 +24,9 @@ pub(super) struct Pool {
     now: Instant,
     /// When it was last checked that the programs live.
     checked: Instant,
-    stop: Arc<AtomicBool>,
-    /// When the flag was first seen to be set.
+    /// Flags of those who may end the waiting.
+    stops: Vec<Arc<AtomicBool>>,
+    /// When one of them was first seen to be set.
     stopped: Option<Instant>,
 }
 
@@ -34,10 +36,13 @@ impl Pool {
     /// How often programs on their way out are looked after.
     const FAREWELL: Duration = Duration::from_millis(2);
 
-    /// Starts all workers and waits for the first to be ready.
-    pub(super) fn start(config: ProcessConfig) -> Result<(Self, Description), StartError> {
+    /// Starts the workers of these numbers and waits for the first to be ready.
+    pub(super) fn start(
+        config: ProcessConfig,
+        workers: Range<usize>,
+    ) -> Result<(Self, Description), StartError> {
         let now = Instant::now();
-        let slots = (0..config.worker_count()).map(|index| Slot::new(index, &config, now));
+        let slots = workers.map(|index| Slot::new(index, &config, now));
         let known = config.dims.map(|dims| {
             let name = config.command.first().cloned().unwrap_or_default();
             Description::of_sizes(name, dims)
@@ -58,7 +63,7 @@ impl Pool {
             config,
             now,
             checked: now,
-            stop: Arc::default(),
+            stops: Vec::new(),
             stopped: None,
         };
         while !pool.slots.iter().any(Slot::is_up) {
@@ -76,10 +81,9 @@ impl Pool {
         Ok((pool, description))
     }
 
-    /// Listens to this flag from now on.
+    /// Listens to this flag as well.
     pub(super) fn stop_at(&mut self, flag: Arc<AtomicBool>) {
-        self.stop = flag;
-        self.stopped = None;
+        self.stops.push(flag);
     }
 
     /// Has every row answered, and tells of each answer when it is there.
@@ -118,7 +122,7 @@ impl Pool {
 
     /// Whether somebody asked to stop, and rows have been waited for long enough since.
     fn is_out_of_time(&mut self) -> bool {
-        if !self.stop.load(Ordering::Relaxed) {
+        if !self.stops.iter().any(|stop| stop.load(Ordering::Relaxed)) {
             self.stopped = None;
             return false;
         }
@@ -184,17 +188,14 @@ impl Pool {
                 return;
             };
             let others = |avoid: usize| {
-                let mut slots = self.slots.iter().enumerate();
-                slots.any(|(index, slot)| index != avoid && !slot.is_aside())
+                let mut slots = self.slots.iter();
+                slots.any(|slot| slot.index() != avoid && !slot.is_aside())
             };
             let avoid = task.avoid.filter(|&avoid| others(avoid));
-            let free = self
-                .slots
-                .iter_mut()
-                .enumerate()
-                .find(|(index, slot)| slot.load() == Some(0) && avoid != Some(*index));
+            let mut slots = self.slots.iter_mut();
+            let free = slots.find(|slot| slot.load() == Some(0) && avoid != Some(slot.index()));
             match free {
-                Some((_, slot)) => {
+                Some(slot) => {
                     slot.give(
                         vec![task],
                         true,

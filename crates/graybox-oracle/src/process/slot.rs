@@ -83,6 +83,11 @@ impl Slot {
         }
     }
 
+    /// Its number among the workers.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     pub(super) fn program(&self) -> Option<&Program> {
         self.program.as_ref()
     }

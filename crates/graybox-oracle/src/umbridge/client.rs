@@ -1,7 +1,7 @@
 //! An oracle behind UM-Bridge servers.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use ureq::Agent;
@@ -23,7 +23,8 @@ use queue::{Ask, Queue};
 /// A model behind one or more UM-Bridge servers.
 ///
 /// Every row is a request of its own; `connections` of them are on their way at once, spread over the servers
-/// from one queue. Threads may ask at once: each call has its queue and its connections. The numbers of the model's
+/// from one queue. Threads may ask at once: each call has its queue and its connections, so that
+/// [`Lanes`](crate::Lanes) can share it for an asynchronous run. The numbers of the model's
 /// inputs, one after the other, are `x` and then `u`; its outputs are `y`.
 ///
 /// # Whom a failure is blamed on
@@ -47,6 +48,8 @@ pub struct UmBridgeOracle {
     agents: Vec<Agent>,
     token: Option<String>,
     stop: Arc<AtomicBool>,
+    /// The connection that the next call begins with, so that calls of single rows are spread as well.
+    turn: AtomicUsize,
 }
 
 struct Site {
@@ -116,6 +119,7 @@ impl UmBridgeOracle {
             agents,
             token,
             stop: Arc::default(),
+            turn: AtomicUsize::new(0),
         })
     }
 
@@ -124,6 +128,11 @@ impl UmBridgeOracle {
     pub fn with_stop(mut self, flag: Arc<AtomicBool>) -> Self {
         self.stop = flag;
         self
+    }
+
+    /// Rows that are on their way at once.
+    pub fn connections(&self) -> usize {
+        self.agents.len()
     }
 
     /// The model's name and sizes. The protocol has no words for more, so that ranges and scales are the user's

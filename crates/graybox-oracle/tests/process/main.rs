@@ -5,6 +5,7 @@
 mod answers;
 mod end;
 mod faults;
+mod lanes;
 mod sample;
 mod start;
 

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use graybox_oracle::{
-    Dims, Model, Oracle, Outcome, Page, RowError, ServeConfig, ServeError, UmBridgeConfig,
-    UmBridgeOracle, UmBridgeServer,
+    Dims, Lanes, Model, Oracle, Outcome, Page, Queries, RowError, Rows, ServeConfig, ServeError,
+    UmBridgeConfig, UmBridgeOracle, UmBridgeServer,
 };
 use serde_json::{Value, json};
 
@@ -55,6 +55,35 @@ fn as_many_calls_run_at_once_as_there_are_connections() {
     })
     .unwrap();
     assert!(ask(&oracle, &[0.0; 8]).iter().all(Result::is_ok));
+}
+
+#[test]
+fn rows_that_are_asked_one_by_one_are_spread_over_the_servers_as_well() {
+    // A server answers one row at a time, and none before the other server has one.
+    let together = Arc::new(Barrier::new(2));
+    let servers = [(); 2].map(|()| {
+        let together = Arc::clone(&together);
+        let model = Model::from_fn("forward", 2, 1, move |_| {
+            together.wait();
+            Ok::<_, RowError>(vec![1.0])
+        });
+        let alone = ServeConfig {
+            workers: 1,
+            ..anywhere()
+        };
+        UmBridgeServer::start(vec![model], alone).unwrap()
+    });
+    let oracle = UmBridgeOracle::connect(UmBridgeConfig {
+        d_x: Some(1),
+        time_limit: Duration::from_secs(20),
+        ..UmBridgeConfig::new(servers.iter().map(UmBridgeServer::url))
+    })
+    .unwrap();
+    let connections = oracle.connections();
+    let lanes = Lanes::sharing(oracle, connections);
+    let u = Rows::from_vec(1, vec![0.0; 6]).unwrap();
+    let outcomes = lanes.evaluate(Queries::new(&u, &u).unwrap());
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
 }
 
 #[test]

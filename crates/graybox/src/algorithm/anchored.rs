@@ -32,7 +32,7 @@ use graybox_oracle::{Answered, Rows};
 use rand::RngExt;
 
 use super::rows::random_rows;
-use super::{Algorithm, Facts, PolicyFactory, TrainedSurrogate};
+use super::{Algorithm, Asynchronous, Facts, PolicyFactory, Proposal, TrainedSurrogate};
 use crate::exploration::Antithetic;
 use crate::feasibility::Feasibility;
 use crate::snapshot::Snapshot;
@@ -166,8 +166,14 @@ fn loss_of_the_mean(problem: &Problem) -> f64 {
 }
 
 impl<P: Policy, S: Surrogate> Anchored<P, S> {
-    /// Calls: the rows of the batch are dealt to the policies in turn, each asks at its own actions plus noise.
-    fn explore(&mut self, batch: &Batch, probe: &mut Probe<'_>) -> Result<RoundReport, StepError> {
+    /// Deals the rows of the batch to the policies in turn, beginning with one of them; each asks at its own actions
+    /// plus noise.
+    fn explore(
+        &mut self,
+        batch: Batch,
+        first: usize,
+        probe: &mut Probe<'_>,
+    ) -> Result<Proposal, StepError> {
         let sigma = self.config.exploration.at(probe.progress());
         let noise = self.noise.draw(&batch.index);
         let n = self.population.members.len();
@@ -178,20 +184,24 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             member.reference = member.student.snapshot();
             chosen.push(member.reference.forward(batch.x.clone()));
         }
-        let chosen = probe.download_actions(batch, Tensor::cat(chosen, 1))?;
+        let chosen = probe.download_actions(&batch, Tensor::cat(chosen, 1))?;
         let mut own = Rows::with_capacity(d_u, batch.len());
         let mut asked = Rows::with_capacity(d_u, batch.len());
+        let mut chosen_by = Vec::with_capacity(batch.len());
         for row_idx in 0..batch.len() {
-            let which = row_idx % n;
+            let which = (first + row_idx) % n;
             let u = &chosen.row(row_idx)[which * d_u..][..d_u];
             let sigma = sigma * self.population.spread(which);
             own.push(u)?;
             asked.push(&probe.perturb(u, noise.row(row_idx), sigma))?;
+            chosen_by.push(Some(self.population.members[which].id));
         }
-        let measured = probe.measure(batch, asked)?;
-        self.keep(batch, &measured);
-        self.observe(batch, &measured, &own, probe);
-        Ok(RoundReport::new(measured.loss))
+        Ok(Proposal {
+            batch,
+            asked,
+            own,
+            chosen_by,
+        })
     }
 
     /// The rows to ask about: some of the batch are moved towards others, where what is wanted is known between them.
@@ -222,11 +232,11 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
 
     /// Credits each policy with the losses of its rows, carried over from where they were measured to the
     /// policy's own action: without that, those who explore further would look worse.
-    fn observe(&mut self, batch: &Batch, measured: &Measured, own: &Rows, probe: &Probe<'_>) {
+    fn observe(&mut self, proposal: &Proposal, measured: &Measured, probe: &Probe<'_>) {
+        let batch = &proposal.batch;
         let surrogate = self.surrogate.valid();
         let at = |u: Tensor<2>| surrogate.forward(batch.x.clone(), u);
-        let change = bridge::download(at(probe.upload(own)) - at(measured.u.clone()));
-        let n = self.population.members.len();
+        let change = bridge::download(at(probe.upload(&proposal.own)) - at(measured.u.clone()));
         for (row_idx, outcome) in measured.outcomes.iter().enumerate() {
             let loss = match outcome {
                 Ok(y) => {
@@ -236,8 +246,83 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
                 }
                 Err(_) => self.baseline,
             };
-            self.population.members[row_idx % n].observe(loss);
+            // One that was cut meanwhile has no use for it.
+            if let Some(member) = self.population.of(proposal.chosen_by[row_idx]) {
+                member.observe(loss);
+            }
         }
+    }
+
+    /// What a round asks about, beginning with one of the policies. None if the survey must have come back first.
+    fn choose(
+        &mut self,
+        student: &Student<P>,
+        batch: &Batch,
+        first: usize,
+        probe: &mut Probe<'_>,
+    ) -> Result<Option<Proposal>, StepError> {
+        let nothing_yet = self.replay.len() == self.replay.recalled();
+        if nothing_yet && probe.on_their_way() == 0 {
+            self.begin(student, batch.len(), probe)?;
+        }
+        if self.population.members.is_empty() {
+            // Calls from before the run are a survey as well.
+            let asked = probe.asked() as f64 / probe.budget() as f64;
+            let surveyed = self.replay.recalled() > 0 || asked >= self.config.survey;
+            if !surveyed {
+                let batch = self.spread_out(batch, probe);
+                return self.survey(batch, probe).map(Some);
+            }
+            if probe.on_their_way() > 0 {
+                return Ok(None);
+            }
+            self.enlist(student, probe);
+        }
+        let batch = self.spread_out(batch, probe);
+        self.explore(batch, first, probe).map(Some)
+    }
+}
+
+impl<P: Policy, S: Surrogate> Asynchronous<P> for Anchored<P, S> {
+    fn propose(
+        &mut self,
+        student: &Student<P>,
+        batch: &Batch,
+        probe: &mut Probe<'_>,
+    ) -> Result<Option<Proposal>, StepError> {
+        let first = probe.asked() as usize;
+        self.choose(student, batch, first, probe)
+    }
+
+    fn learn_from(
+        &mut self,
+        student: &mut Student<P>,
+        proposal: &Proposal,
+        measured: &Measured,
+        probe: &mut Probe<'_>,
+    ) -> Result<RoundReport, StepError> {
+        let n = proposal.batch.len();
+        self.keep(&proposal.batch, measured);
+        self.steps_due += self.config.steps_per_call(probe.budget()) * n as f64;
+        let report = RoundReport::new(measured.loss);
+        if self.population.members.is_empty() {
+            self.learn(probe);
+            return Ok(report);
+        }
+        self.observe(proposal, measured, probe);
+        self.learn(probe);
+        let cut = self.population.rank(probe.progress());
+        if cut
+            && self.config.mend
+            && let Some(member) = self.mended(probe)
+        {
+            self.population.add(member);
+        }
+        let leader = &self.population.members[0];
+        student.replace(leader.student.snapshot());
+        Ok(report
+            .with("own", leader.loss())
+            .with("policies", self.population.members.len() as f64))
     }
 }
 
@@ -271,32 +356,14 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
         batch: &Batch,
         probe: &mut Probe<'_>,
     ) -> Result<RoundReport, StepError> {
-        if self.replay.len() == self.replay.recalled() {
-            self.begin(student, batch.len(), probe)?;
-        }
-        if self.population.members.is_empty() {
-            // Calls from before the run are a survey as well.
-            let surveyed = self.replay.recalled() > 0 || probe.progress() >= self.config.survey;
-            if !surveyed {
-                return self.survey(&self.spread_out(batch, probe), probe);
-            }
-            self.enlist(student, probe);
-        }
-        let report = self.explore(&self.spread_out(batch, probe), probe)?;
-        self.steps_due += self.config.steps_per_call(probe.budget()) * batch.len() as f64;
-        self.learn(probe);
-        let cut = self.population.rank(probe.progress());
-        if cut
-            && self.config.mend
-            && let Some(member) = self.mended(probe)
-        {
-            self.population.add(member);
-        }
-        let leader = &self.population.members[0];
-        student.replace(leader.student.snapshot());
-        Ok(report
-            .with("own", leader.loss())
-            .with("policies", self.population.members.len() as f64))
+        let proposal = self.choose(student, batch, 0, probe)?;
+        let proposal = proposal.expect("nothing is on its way");
+        let measured = probe.measure(&proposal.batch, proposal.asked.clone())?;
+        self.learn_from(student, &proposal, &measured, probe)
+    }
+
+    fn asynchronous(&mut self) -> Option<&mut dyn Asynchronous<P>> {
+        Some(self)
     }
 
     fn finish(

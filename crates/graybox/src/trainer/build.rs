@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graybox_model::{MlpPolicy, Policy};
-use graybox_oracle::{Answered, Budget, Dims, Metered, Oracle, Record};
+use graybox_oracle::{Answered, Budget, Dims, Lanes, Metered, Oracle, Record};
 
 use super::Trainer;
 use super::resume::fingerprint;
@@ -61,9 +61,12 @@ impl<P: Policy> Trainer<P> {
         problem: Problem,
         oracle: impl Oracle + 'static,
         new_policy: &PolicyFactory<P>,
-        algorithm: Box<dyn Algorithm<P>>,
+        mut algorithm: Box<dyn Algorithm<P>>,
     ) -> Result<Self, TrainError> {
         config.check()?;
+        if config.asynchronous && algorithm.asynchronous().is_none() {
+            return Err(TrainError::Waits(algorithm.facts().name));
+        }
         let problem = problem.with_seed(config.seed);
         check_widths(&problem, oracle.dims(), "the oracle")?;
         let budget = Budget::new(config.calls)
@@ -71,7 +74,7 @@ impl<P: Policy> Trainer<P> {
         let policy = new_policy(&mut seed::stream(config.seed, "policy", 0));
         Ok(Self {
             student: Student::new(policy, config.learning_rate),
-            metered: Metered::new(oracle, budget),
+            metered: metered(oracle, budget, config.asynchronous),
             algorithm,
             problem,
             held_out: None,
@@ -85,6 +88,7 @@ impl<P: Policy> Trainer<P> {
             finished: false,
             history: History::default(),
             calls: Calls::default(),
+            flights: Vec::new(),
             diagnosed: Vec::new(),
             record: None,
             checkpoint: None,
@@ -153,6 +157,14 @@ impl<P: Policy> Trainer<P> {
         self.checkpoint = Some(Checkpoint::new(path.as_ref().to_path_buf(), every));
         self
     }
+}
+
+/// The oracle with a meter on it, and on a thread of its own if nobody is to wait for it and it has none.
+fn metered(oracle: impl Oracle + 'static, budget: Budget, asynchronous: bool) -> Metered {
+    if asynchronous && oracle.lanes().is_none() {
+        return Metered::new(Lanes::sharing(oracle, 1), budget);
+    }
+    Metered::new(oracle, budget)
 }
 
 pub(super) fn check_widths(

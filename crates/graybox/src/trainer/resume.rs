@@ -10,7 +10,7 @@ use crate::snapshot::Snapshot;
 use crate::{Dataset, SnapshotError, TrainError, seed};
 
 impl<P: Policy> Trainer<P> {
-    /// Begins the run in its record, and goes on from its checkpoint.
+    /// Begins the run in its record, and goes on from its checkpoint, with what was on its way there.
     pub(super) fn take_up(&mut self) -> Result<(), TrainError> {
         let key = self.key();
         if let Some(record) = self.record.take() {
@@ -22,7 +22,7 @@ impl<P: Policy> Trainer<P> {
         {
             self.resume(&snapshot)?;
         }
-        Ok(())
+        self.take_off_again()
     }
 
     /// Everything that decides which rows are asked: two runs of the same key are the same run.
@@ -72,6 +72,7 @@ impl<P: Policy> Trainer<P> {
         snapshot.put("meter", &self.metered.meter())?;
         snapshot.put("history", &self.history.lines)?;
         snapshot.put("calls", &self.calls)?;
+        snapshot.put("on_their_way", &self.flights)?;
         self.student.save("student", &mut snapshot)?;
         self.algorithm.save(&mut snapshot)?;
         Ok(snapshot)
@@ -92,6 +93,7 @@ impl<P: Policy> Trainer<P> {
         self.metered.resume(snapshot.get("meter")?);
         self.history.lines = snapshot.get("history")?;
         self.calls = snapshot.get("calls")?;
+        self.flights = snapshot.get("on_their_way")?;
         self.student.load("student", snapshot)?;
         self.algorithm.load(snapshot)
     }

@@ -127,7 +127,8 @@ fn a_ledger_from_before_there_were_gradients_takes_them_after_it_is_opened() {
              UNIQUE (run, position), CHECK ((y IS NULL) <> (error IS NULL))
          );
          CREATE INDEX call_row ON call (u, x);
-         INSERT INTO call SELECT * FROM new_call; DROP TABLE new_call; PRAGMA user_version = 1;",
+         INSERT INTO call SELECT * FROM new_call; DROP TABLE new_call; DROP TABLE learned;
+         PRAGMA user_version = 1;",
     )
     .unwrap();
     drop(db);

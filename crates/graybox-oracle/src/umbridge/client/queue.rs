@@ -86,8 +86,10 @@ impl Queue<'_> {
             changed: Condvar::new(),
         };
         let (answers, told) = channel();
+        let first = oracle.turn.fetch_add(connections, Ordering::Relaxed);
         thread::scope(|scope| {
-            for connection in 0..connections {
+            for nth in 0..connections {
+                let connection = first.wrapping_add(nth) % oracle.agents.len();
                 let (queue, answers) = (&queue, answers.clone());
                 scope.spawn(move || queue.work(connection, &answers));
             }

@@ -95,6 +95,11 @@ impl<P: Policy> Population<P> {
         }
     }
 
+    /// The policy of this number, if it is still there.
+    pub(super) fn of(&mut self, id: Option<u64>) -> Option<&mut Member<P>> {
+        self.members.iter_mut().find(|member| Some(member.id) == id)
+    }
+
     /// Takes in a policy.
     pub(super) fn add(&mut self, member: Member<P>) {
         self.born = self.born.max(member.id + 1);

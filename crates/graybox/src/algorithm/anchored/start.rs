@@ -12,7 +12,8 @@ use rand_distr::{Distribution, StandardNormal};
 
 use super::population::Member;
 use super::{Anchored, random_rows};
-use crate::{Batch, LearningRate, Objective, Probe, RoundReport, StepError, Student, bridge, seed};
+use crate::algorithm::Proposal;
+use crate::{Batch, LearningRate, Objective, Probe, StepError, Student, bridge, seed};
 
 /// Steps that teach a policy its first actions.
 const TEACHING: usize = 300;
@@ -57,16 +58,18 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
 
     /// Calls all over the actions, from which the surrogate alone learns.
     pub(super) fn survey(
-        &mut self,
-        batch: &Batch,
+        &self,
+        batch: Batch,
         probe: &mut Probe<'_>,
-    ) -> Result<RoundReport, StepError> {
+    ) -> Result<Proposal, StepError> {
         let u = self.anywhere(batch.len(), probe)?;
-        let measured = probe.ask(batch, u)?;
-        self.keep(batch, &measured);
-        self.steps_due += self.config.steps_per_call(probe.budget()) * batch.len() as f64;
-        self.learn(probe);
-        Ok(RoundReport::new(measured.loss))
+        let asked = probe.download_actions(&batch, u)?;
+        Ok(Proposal {
+            own: asked.clone(),
+            chosen_by: vec![None; batch.len()],
+            asked,
+            batch,
+        })
     }
 
     /// The student's policy is the first member. The survey has then done its work: what it says of actions far
