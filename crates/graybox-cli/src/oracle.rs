@@ -3,8 +3,8 @@
 use anyhow::anyhow;
 use graybox::Stop;
 use graybox::oracle::{
-    ConnectError, Description, Dims, Oracle, ProcessConfig, ProcessOracle, Sample, UmBridgeConfig,
-    UmBridgeOracle,
+    ConnectError, Description, Dims, Lanes, Oracle, ProcessConfig, ProcessOracle, Sample,
+    UmBridgeConfig, UmBridgeOracle,
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
@@ -35,10 +35,13 @@ impl<'de> Deserialize<'de> for OracleSettings {
     }
 }
 
+/// An oracle, and what it says of itself.
+pub(crate) type Started = (Box<dyn Oracle>, Description);
+
 impl OracleSettings {
     /// Starts the program, or asks the servers what the model is. A flag that is set later ends the waiting for
     /// rows.
-    pub(crate) fn start(&self, stop: &Stop) -> Result<(Box<dyn Oracle>, Description), Failure> {
+    pub(crate) fn start(&self, stop: &Stop) -> Result<Started, Failure> {
         match self {
             Self::Program(config) => {
                 let oracle = ProcessOracle::start(config.clone()).or_oracle()?;
@@ -46,19 +49,25 @@ impl OracleSettings {
                 Ok((Box::new(oracle.with_stop(stop.flag())), said))
             }
             Self::Servers(config) => {
-                if let Some(url) = config.urls.iter().find(|url| url.starts_with("https:")) {
-                    return Err(Failure::usage(anyhow!(
-                        "{url}: encryption (https) is not compiled in; reach the server through an ssh tunnel or a proxy on this \
-                         machine, by http"
-                    )));
-                }
-                let connected = UmBridgeOracle::connect(config.clone());
-                let oracle = connected.map_err(|error| match error {
-                    ConnectError::Config(_) | ConnectError::NoToken(_) => Failure::usage(error),
-                    error => Failure::oracle(error),
-                })?;
+                let oracle = connect(config, stop)?;
                 let said = oracle.description().clone();
-                Ok((Box::new(oracle.with_stop(stop.flag())), said))
+                Ok((Box::new(oracle), said))
+            }
+        }
+    }
+
+    /// [`start`](Self::start) of an oracle that goes on answering while the networks train.
+    pub(crate) fn start_lanes(&self, stop: &Stop) -> Result<Started, Failure> {
+        match self {
+            Self::Program(config) => {
+                let started = ProcessOracle::start_lanes(config, &stop.flag());
+                let (lanes, said) = started.or_oracle()?;
+                Ok((Box::new(lanes), said))
+            }
+            Self::Servers(config) => {
+                let oracle = connect(config, stop)?;
+                let (said, connections) = (oracle.description().clone(), oracle.connections());
+                Ok((Box::new(Lanes::sharing(oracle, connections)), said))
             }
         }
     }
@@ -80,4 +89,18 @@ impl OracleSettings {
             ))),
         }
     }
+}
+
+fn connect(config: &UmBridgeConfig, stop: &Stop) -> Result<UmBridgeOracle, Failure> {
+    if let Some(url) = config.urls.iter().find(|url| url.starts_with("https:")) {
+        return Err(Failure::usage(anyhow!(
+            "{url}: encryption (https) is not compiled in; reach the server through an ssh tunnel or a proxy on this \
+             machine, by http"
+        )));
+    }
+    let oracle = UmBridgeOracle::connect(config.clone()).map_err(|error| match error {
+        ConnectError::Config(_) | ConnectError::NoToken(_) => Failure::usage(error),
+        error => Failure::oracle(error),
+    })?;
+    Ok(oracle.with_stop(stop.flag()))
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use graybox::model::HeadConfig;
-use graybox::oracle::{Description, Dims, Oracle, Quantity};
+use graybox::oracle::{Description, Dims, Quantity};
 use graybox::{Dataset, SquaredError, Stop, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::data;
-use crate::oracle::OracleSettings;
+use crate::oracle::{OracleSettings, Started};
 use crate::outcome::{Blame, Failure};
 
 /// A run's settings. Paths and the program's command start at [`folder`](Self::folder).
@@ -185,10 +185,18 @@ impl RunFile {
     }
 
     /// Starts the program, or connects to the servers.
-    pub(crate) fn start(&self, stop: &Stop) -> Result<(Box<dyn Oracle>, Description), Failure> {
+    pub(crate) fn start(&self, stop: &Stop) -> Result<Started, Failure> {
         let (oracle, said) = self.oracle.start(stop)?;
-        let description = self.describe(&said).or_usage()?;
-        Ok((oracle, description))
+        Ok((oracle, self.describe(&said).or_usage()?))
+    }
+
+    /// [`start`](Self::start) of what the policy is to be trained through.
+    pub(crate) fn start_to_train(&self, stop: &Stop) -> Result<Started, Failure> {
+        if !self.train.asynchronous {
+            return self.start(stop);
+        }
+        let (oracle, said) = self.oracle.start_lanes(stop)?;
+        Ok((oracle, self.describe(&said).or_usage()?))
     }
 
     /// What the oracle says of itself, with the settings' words over it.

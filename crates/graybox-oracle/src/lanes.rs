@@ -180,7 +180,7 @@ impl Queue {
     fn close_lane(&self, job: Job, reason: &str) {
         let mut state = self.lock();
         state.open -= 1;
-        state.reason = reason.to_owned();
+        reason.clone_into(&mut state.reason);
         state.jobs.push_front(job);
         let lost = match state.open {
             0 => std::mem::take(&mut state.jobs),

@@ -16,7 +16,7 @@ mod work;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -244,7 +244,7 @@ impl ProcessOracle {
             let workers: Vec<_> = workers
                 .map(|worker| scope.spawn(move || start(worker)))
                 .collect();
-            let joined = workers.into_iter().map(|worker| worker.join());
+            let joined = workers.into_iter().map(ScopedJoinHandle::join);
             joined
                 .map(|started| started.expect("starting a program does not panic"))
                 .collect()

@@ -177,7 +177,7 @@ fn rows_that_came_back_unanswered_are_asked_again_by_the_resumed_run() {
         });
         let mut trainer = Trainer::new(config(150, 1), problem(), Lanes::sharing(oracle, 2))
             .unwrap()
-            .with_checkpoint(folder.path().join("checkpoint"), Duration::from_secs(60));
+            .with_checkpoint(folder.path().join("checkpoint"), Duration::MAX);
         trainer.run(&mut Silent).unwrap()
     };
     let lost = run(70);

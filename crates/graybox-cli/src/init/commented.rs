@@ -190,6 +190,8 @@ fn train_table(text: &mut String, train: &graybox::TrainConfig) -> fmt::Result {
          seed = {}\n\
          # Rows asked at a time, instead of what suits the algorithm.\n\
          # batch = {}\n\
+         # Slow calls: learn from each when it comes, and wait for none. The seed alone then decides no more.\n\
+         # asynchronous = true\n\
          # How often the held-out rows are scored on the way: a call per such row, counted apart.\n\
          scores = {}\n\
          # Hidden layers of the policy.\n\

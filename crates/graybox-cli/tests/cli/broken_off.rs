@@ -82,6 +82,43 @@ fn a_run_goes_on_where_it_was_broken_off_and_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_run_that_does_not_wait_is_stopped_and_goes_on_and_pays_for_nothing_twice() {
+    let desk = Desk::with_settings();
+    desk.edit("run.toml", "[train]", "[train]\nasynchronous = true");
+    desk.edit(
+        "throw.py",
+        "airborne = 2 * 20",
+        "import time; open('asked', 'a').write('.'); time.sleep(0.01 * angle); airborne = 2 * 20",
+    );
+    desk.refused(2, "train run.toml", &["joint", "leave out `asynchronous`"]);
+    desk.edit("run.toml", "\"joint\"", "\"anchored\"");
+    let train = "train run.toml --calls 320 --log log.jsonl";
+    let mut command = desk.command(train);
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    after_some_rounds(&desk, "-INT", &child);
+    let said = Said::new(child.wait_with_output().unwrap());
+    said.must_be(130, &["what was learned is saved"]);
+    let stopped = desk.json("run/summary.json");
+    assert_eq!(stopped["ending"], "stopped");
+
+    desk.ok(&format!("{train} --resume"));
+    let ended = desk.json("run/summary.json");
+    assert_eq!(ended["oracle_calls"], 320, "{ended}");
+    let loss = |key: &str| ended[key].as_f64().unwrap();
+    assert!(
+        loss("true_loss_after") < 1e-2 * loss("true_loss_before"),
+        "{ended}"
+    );
+    // Rows are spared where the same one was answered before, and asked once at most.
+    let number = |key: &str| ended[key].as_u64().unwrap() as usize;
+    let asked = desk.read("asked").len();
+    assert!(
+        (320..=320 + number("scoring_calls")).contains(&asked),
+        "{asked}: {ended}"
+    );
+}
+
+#[test]
 fn runs_that_share_a_ledger_pay_once() {
     let desk = Desk::with_settings();
     let train = |out: &str| format!("train run.toml --calls 48 --out {out} --ledger shared.sqlite");
