@@ -3,6 +3,7 @@
 //! `graybox-bench ratios` compares each step with the same step written by hand, and with `--peers` with JAX
 //! and PyTorch. All contenders take turns in one run, on one thread where they let themselves be told.
 
+mod asynchronous;
 mod bound;
 mod contest;
 mod figures;
@@ -64,6 +65,12 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         steps: usize,
     },
+    /// Runs of slow calls that wait for them, and that do not.
+    Asynchronous {
+        /// A task of the arena.
+        #[arg(default_value = "asker")]
+        task: String,
+    },
     /// Runs side by side, as threads and as processes.
     Scaling {
         /// Runs at a time.
@@ -109,6 +116,7 @@ fn main() -> Result<()> {
         }
         Command::Figures { write } => figures::run(write),
         Command::Memory { steps } => memory::run(steps),
+        Command::Asynchronous { task } => asynchronous::run(&task),
         Command::Scaling { workers } => scaling::run(workers),
         Command::Worker => scaling::work(),
     }
