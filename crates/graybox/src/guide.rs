@@ -17,6 +17,9 @@ pub mod lambda {}
 #[doc = include_str!("guide/budgets.md")]
 pub mod budgets {}
 
+#[doc = include_str!("guide/slow_calls.md")]
+pub mod slow_calls {}
+
 #[doc = include_str!("guide/algorithm.md")]
 pub mod algorithm {}
 
