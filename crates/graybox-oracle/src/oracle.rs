@@ -139,64 +139,45 @@ pub(crate) fn in_order(n: usize, ask: impl FnOnce(&mut dyn FnMut(Answer))) -> Ve
         .collect()
 }
 
-impl<O: Oracle + ?Sized> Oracle for Arc<O> {
-    fn dims(&self) -> Dims {
-        (**self).dims()
-    }
+/// A pointer to an oracle is one.
+macro_rules! point_to_oracles {
+    ($pointer:ident) => {
+        impl<O: Oracle + ?Sized> Oracle for $pointer<O> {
+            fn dims(&self) -> Dims {
+                (**self).dims()
+            }
 
-    fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
-        (**self).evaluate(queries)
-    }
+            fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
+                (**self).evaluate(queries)
+            }
 
-    fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
-        (**self).evaluate_each(queries, tell);
-    }
+            fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
+                (**self).evaluate_each(queries, tell);
+            }
 
-    fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
-        (**self).pull_back(queries, sensitivities)
-    }
+            fn pull_back(
+                &self,
+                queries: Queries<'_>,
+                sensitivities: &Rows,
+            ) -> Option<Vec<Outcome>> {
+                (**self).pull_back(queries, sensitivities)
+            }
 
-    fn pull_back_each(
-        &self,
-        queries: Queries<'_>,
-        sensitivities: &Rows,
-        tell: &mut dyn FnMut(Answer),
-    ) -> bool {
-        (**self).pull_back_each(queries, sensitivities, tell)
-    }
+            fn pull_back_each(
+                &self,
+                queries: Queries<'_>,
+                sensitivities: &Rows,
+                tell: &mut dyn FnMut(Answer),
+            ) -> bool {
+                (**self).pull_back_each(queries, sensitivities, tell)
+            }
 
-    fn lanes(&self) -> Option<&Lanes> {
-        (**self).lanes()
-    }
+            fn lanes(&self) -> Option<&Lanes> {
+                (**self).lanes()
+            }
+        }
+    };
 }
 
-impl<O: Oracle + ?Sized> Oracle for Box<O> {
-    fn dims(&self) -> Dims {
-        (**self).dims()
-    }
-
-    fn evaluate(&self, queries: Queries<'_>) -> Vec<Outcome> {
-        (**self).evaluate(queries)
-    }
-
-    fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
-        (**self).evaluate_each(queries, tell);
-    }
-
-    fn pull_back(&self, queries: Queries<'_>, sensitivities: &Rows) -> Option<Vec<Outcome>> {
-        (**self).pull_back(queries, sensitivities)
-    }
-
-    fn pull_back_each(
-        &self,
-        queries: Queries<'_>,
-        sensitivities: &Rows,
-        tell: &mut dyn FnMut(Answer),
-    ) -> bool {
-        (**self).pull_back_each(queries, sensitivities, tell)
-    }
-
-    fn lanes(&self) -> Option<&Lanes> {
-        (**self).lanes()
-    }
-}
+point_to_oracles!(Arc);
+point_to_oracles!(Box);
