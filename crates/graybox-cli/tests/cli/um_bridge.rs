@@ -52,14 +52,19 @@ fn a_model_behind_two_servers_is_checked_trained_and_evaluated() {
     );
     assert!(said.contains("with 3 at a time"), "{said}");
 
-    desk.ok("train run.toml --calls 160");
-    let summary = desk.json("run/summary.json");
-    assert_eq!(summary["oracle_calls"], 160);
-    let loss = |key: &str| summary[key].as_f64().unwrap();
-    assert!(
-        loss("true_loss_after") < 1e-3 * loss("true_loss_before"),
-        "{summary}"
-    );
+    let trains = |out: &str| {
+        desk.ok(&format!("train run.toml --calls 160 --out {out}"));
+        let summary = desk.json(&format!("{out}/summary.json"));
+        assert_eq!(summary["oracle_calls"], 160);
+        let loss = |key: &str| summary[key].as_f64().unwrap();
+        assert!(
+            loss("true_loss_after") < 1e-3 * loss("true_loss_before"),
+            "{summary}"
+        );
+    };
+    trains("run");
+    desk.edit("run.toml", "[train]", "[train]\nasynchronous = true");
+    trains("ahead");
     // The names go wherever the policy goes, and the settings that were left reach the servers again.
     assert!(
         desk.ok("predict run --in throw.csv")
