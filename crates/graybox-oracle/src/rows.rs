@@ -54,6 +54,12 @@ impl Rows {
         Ok(())
     }
 
+    /// Takes all rows out, and keeps the room they had.
+    pub fn clear(&mut self) {
+        self.data.clear();
+        self.len = 0;
+    }
+
     /// Whether a row is as wide as the others.
     pub(crate) fn fits(&self, row: &[f64]) -> Result<(), ShapeError> {
         if row.len() == self.width {
@@ -211,6 +217,15 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!(rows.iter().count(), 2);
         assert_eq!(rows.row(1), &[] as &[f64]);
+    }
+
+    #[test]
+    fn what_was_cleared_has_the_same_width_and_no_rows() {
+        let mut rows = Rows::from_vec(2, vec![1.0, 2.0]).unwrap();
+        rows.clear();
+        assert!(rows.is_empty() && rows.as_slice().is_empty());
+        rows.push(&[3.0, 4.0]).unwrap();
+        assert_eq!(rows, Rows::from_vec(2, vec![3.0, 4.0]).unwrap());
     }
 
     #[test]

@@ -99,6 +99,9 @@ pub struct FiniteDifference {
     /// Of each outcome.
     outcome_scale: Vec<f64>,
     data: DeviceData,
+    /// Room for the contexts and actions of a round's probes. They are many where actions are, and what an allocator
+    /// fetches and gives back anew each round takes longer than the differences.
+    room: (Rows, Rows),
 }
 
 impl FiniteDifference {
@@ -115,6 +118,7 @@ impl FiniteDifference {
             bounds: actions.bounds(),
             outcome_scale: problem.outcome().scale().to_vec(),
             data: problem.data().clone(),
+            room: (Rows::new(problem.dims().x), Rows::new(problem.dims().u)),
         }
     }
 
@@ -141,28 +145,42 @@ impl FiniteDifference {
         usize::from(self.asks_center()) + moved.count() * self.scale.len()
     }
 
-    /// The points of action `k`, turned inwards where one would leave the bounds.
-    fn stencil(&self, step: f64, k: usize, u: f64) -> Stencil {
-        let h = step * self.scale[k];
-        let (low, high) = match &self.bounds {
-            Some((low, high)) => (low[k], high[k]),
-            None => (f64::NEG_INFINITY, f64::INFINITY),
+    /// The points of each action: on both sides of it, or turned away from its lower or its upper bound.
+    fn stencils(&self, step: f64) -> Vec<[Stencil; 3]> {
+        let scaled = |points: &[f64], h: f64| {
+            let offsets = points.iter().map(|point| point * h);
+            Stencil::new(offsets.collect())
         };
-        let scaled = |points: &[f64], h: f64| points.iter().map(|point| point * h).collect();
-        Stencil::new(if u + h > high {
-            // As many calls as the symmetric points, since u itself is asked where there are bounds.
-            scaled(self.scheme.one_sided(), -h)
-        } else if u - h < low {
-            scaled(self.scheme.one_sided(), h)
+        // As many calls on one side as on both, since u itself is asked where there are bounds.
+        let of_action = |scale: &f64| {
+            let h = step * scale;
+            let one_sided = self.scheme.one_sided();
+            [
+                scaled(self.scheme.points(), h),
+                scaled(one_sided, h),
+                scaled(one_sided, -h),
+            ]
+        };
+        self.scale.iter().map(of_action).collect()
+    }
+
+    /// Which of them are within the bounds of action `k`.
+    fn within(&self, step: f64, k: usize, u: f64) -> usize {
+        let Some((low, high)) = &self.bounds else {
+            return 0;
+        };
+        let h = step * self.scale[k];
+        if u + h > high[k] {
+            2
         } else {
-            scaled(self.scheme.points(), h)
-        })
+            usize::from(u - h < low[k])
+        }
     }
 
     /// What one row says, from the outcome at u, if it was asked, and those at its points.
     fn row(
         u: &[f64],
-        stencils: &[Stencil],
+        stencils: &[&Stencil],
         asks_center: bool,
         outcomes: &[Outcome],
         target: &[f64],
@@ -172,10 +190,10 @@ impl FiniteDifference {
         let mut answers = answers?.into_iter();
         let center = if asks_center { answers.next() } else { None };
         let d_y = target.len();
-        let mut slopes = Vec::with_capacity(u.len());
+        // `[d_u, d_y]`
+        let mut slopes = vec![0.0; u.len() * d_y];
         let mut value = vec![0.0; d_y];
-        for stencil in stencils {
-            let mut slope = vec![0.0; d_y];
+        for (stencil, slope) in stencils.iter().zip(slopes.chunks_exact_mut(d_y)) {
             for (i, offset) in stencil.offsets.iter().enumerate() {
                 let y = if *offset == 0.0 {
                     center.expect("stencils hold u itself only where it was asked")
@@ -187,49 +205,52 @@ impl FiniteDifference {
                     value[dim] += stencil.value[i] * y[dim] / u.len() as f64;
                 }
             }
-            slopes.push(slope);
         }
         let y = center.unwrap_or(&value);
         let dloss_dy = probe.objective().gradient(y, target);
-        let chain = |slope: &Vec<f64>| slope.iter().zip(&dloss_dy).map(|(s, d)| s * d).sum();
+        let chain = |slope: &[f64]| slope.iter().zip(&dloss_dy).map(|(s, d)| s * d).sum();
         Some(RowGradient {
             loss: probe.objective().value(y, target),
-            dloss_du: slopes.iter().map(chain).collect(),
+            dloss_du: slopes.chunks_exact(d_y).map(chain).collect(),
         })
     }
 
     /// `∂L/∂u`, `[batch, d_u]`, of the mean loss over rows whose every probe was answered; zero for the
     /// others. And that mean loss.
     fn gradient(
-        &self,
+        &mut self,
         step: f64,
         batch: &Batch,
         u: &Rows,
         probe: &mut Probe<'_>,
     ) -> Result<(Rows, Option<f64>), StepError> {
         let per_row = self.calls_per_row();
-        let mut x_asked = Rows::with_capacity(batch.x_rows.width(), per_row * u.len());
-        let mut u_asked = Rows::with_capacity(u.width(), per_row * u.len());
-        let mut stencils = Vec::with_capacity(u.len());
+        let (mut x_asked, mut u_asked) = std::mem::take(&mut self.room);
+        x_asked.clear();
+        u_asked.clear();
+        let stencils = self.stencils(step);
+        let mut chosen = Vec::with_capacity(u.len() * u.width());
         for (x, u) in batch.x_rows.iter().zip(u.iter()) {
             if self.asks_center() {
                 x_asked.push(x)?;
                 u_asked.push(u)?;
             }
-            let row: Vec<Stencil> = (0..u.len()).map(|k| self.stencil(step, k, u[k])).collect();
-            for (k, stencil) in row.iter().enumerate() {
+            for (k, stencils) in stencils.iter().enumerate() {
+                let stencil = &stencils[self.within(step, k, u[k])];
                 for offset in stencil.moved() {
-                    let mut moved = u.to_vec();
-                    moved[k] += offset;
                     x_asked.push(x)?;
-                    u_asked.push(&moved)?;
+                    u_asked.push(u)?;
+                    u_asked.row_mut(u_asked.len() - 1)[k] += offset;
                 }
+                chosen.push(stencil);
             }
-            stencils.push(row);
         }
-        let outcomes = probe.ask_rows(&x_asked, &u_asked)?;
+        let outcomes = probe.ask_rows(&x_asked, &u_asked);
+        self.room = (x_asked, u_asked);
+        let outcomes = outcomes?;
 
-        let parts = u.iter().zip(batch.target_rows.iter()).zip(&stencils);
+        let stencils = chosen.chunks_exact(u.width());
+        let parts = u.iter().zip(batch.target_rows.iter()).zip(stencils);
         let rows: Vec<_> = parts
             .zip(outcomes.chunks_exact(per_row))
             .map(|(((u, target), stencils), outcomes)| {

@@ -30,14 +30,20 @@ impl Calls {
     pub fn push(&mut self, queries: Queries<'_>, outcomes: &[Outcome]) {
         let skipped = queries.len().saturating_sub(KEPT);
         for ((x, u), outcome) in queries.iter().zip(outcomes).skip(skipped) {
-            if self.kept.len() == KEPT {
-                self.kept.pop_front();
-            }
-            self.kept.push_back(Call {
-                x: x.to_vec(),
-                u: u.to_vec(),
-                outcome: outcome.clone(),
+            // The oldest call leaves its place with what was allocated for it.
+            let full = self.kept.len() == KEPT;
+            let oldest = full.then(|| self.kept.pop_front()).flatten();
+            let mut call = oldest.unwrap_or_else(|| Call {
+                x: Vec::new(),
+                u: Vec::new(),
+                outcome: Ok(Vec::new()),
             });
+            call.x.clear();
+            call.x.extend_from_slice(x);
+            call.u.clear();
+            call.u.extend_from_slice(u);
+            call.outcome.clone_from(outcome);
+            self.kept.push_back(call);
         }
     }
 

@@ -57,7 +57,7 @@ fn estimate(problem: &Problem, scheme: Scheme, step: f64, harness: &mut Harness)
         scheme,
         step: Step::Fixed(step),
     };
-    let method = FiniteDifference::new(config, problem);
+    let mut method = FiniteDifference::new(config, problem);
     let batch = problem.data().batch(vec![0, 1, 2]);
     let (gradient, _) = method
         .gradient(step, &batch, &actions(), &mut harness.probe())
