@@ -20,6 +20,8 @@ use crate::{Activation, Mlp, Scaler};
 
 mod link;
 mod population;
+#[cfg(test)]
+mod tests;
 mod units;
 
 pub(crate) use link::{Link, linked};

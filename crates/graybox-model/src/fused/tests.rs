@@ -1,8 +1,11 @@
 //! The fused network against burn's own operations.
 
+mod widths;
+
 use std::slice::from_ref;
 
 use super::*;
+use crate::link::ToParameters;
 use crate::{
     AdamStep, Affine, Ensemble, HeadConfig, MlpConfig, MlpPolicy, MlpPolicyConfig, MlpSurrogate,
     MlpSurrogateConfig, Policy, SoapMeans, SoapStep, Surrogate, Term, squared_error,

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::vectorize;
+use super::vectorize_to_avx2;
 use crate::orthonormal::kept;
 
 /// Rows that go through the rows before them together.
@@ -12,7 +12,7 @@ const BLOCK: usize = 4;
 /// second time only where the first time took more than half of a row: elsewhere the first has left nothing but
 /// rounding (Daniel, Gragg, Kaufman & Stewart, 1976).
 pub(crate) fn rows(n: usize, towards: &[f32], vectors: &mut [f32]) {
-    vectorize(Orthonormalize {
+    vectorize_to_avx2(Orthonormalize {
         n,
         towards,
         vectors,
