@@ -212,6 +212,55 @@ const LICENCES: [&str; 7] = [
     "MPL-2.0",
 ];
 
+/// Every file of a folder and below.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .expect("the folder is there")
+        .flatten();
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.path()) {
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A file that nobody declares is not compiled, and its tests are not run.
+#[test]
+fn every_source_is_declared_by_the_file_above_it() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let all = std::fs::read_dir(crates)
+        .expect("the crates are there")
+        .flatten();
+    let roots = all.map(|entry| entry.path().join("src"));
+    for root in roots.filter(|root| root.is_dir()) {
+        for file in files_below(&root) {
+            let name = file
+                .file_stem()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let is_source = file.extension().is_some_and(|extension| extension == "rs");
+            if !is_source || ["lib", "main"].contains(&name) {
+                continue;
+            }
+            let folder = file.parent().expect("a file is in a folder");
+            let above = if folder == root {
+                vec![root.join("lib.rs"), root.join("main.rs")]
+            } else {
+                vec![folder.with_extension("rs")]
+            };
+            let declared = above.iter().any(|above| {
+                let text = std::fs::read_to_string(above).unwrap_or_default();
+                text.contains(&format!("mod {name};"))
+            });
+            assert!(declared, "nobody declares {}", file.display());
+        }
+    }
+}
+
 #[test]
 fn every_dependency_has_a_licence_that_asks_for_no_more_than_ours() {
     let lines = cargo_tree(&["--workspace", "--edges", "normal,build"], "{p}|{l}");
