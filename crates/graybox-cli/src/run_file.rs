@@ -184,18 +184,13 @@ impl RunFile {
         toml::to_string(self).context("these settings cannot be written as TOML")
     }
 
-    /// Starts the program, or connects to the servers.
+    /// Starts the program, or connects to the servers, as training asks them.
     pub(crate) fn start(&self, stop: &Stop) -> Result<Started, Failure> {
-        let (oracle, said) = self.oracle.start(stop)?;
-        Ok((oracle, self.describe(&said).or_usage()?))
-    }
-
-    /// [`start`](Self::start) of what the policy is to be trained through.
-    pub(crate) fn start_to_train(&self, stop: &Stop) -> Result<Started, Failure> {
-        if !self.train.asynchronous {
-            return self.start(stop);
-        }
-        let (oracle, said) = self.oracle.start_lanes(stop)?;
+        let (oracle, said) = if self.train.asynchronous {
+            self.oracle.start_lanes(stop)?
+        } else {
+            self.oracle.start(stop)?
+        };
         Ok((oracle, self.describe(&said).or_usage()?))
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Train) -> Result<Done, Failure> {
     run.train.seed = args.seed.unwrap_or(run.train.seed);
     run.train.check().or_usage()?;
     let stop = stop_on_ctrl_c()?;
-    let (oracle, description) = run.start_to_train(&stop)?;
+    let (oracle, description) = run.start(&stop)?;
     let rows = run.rows(&description)?;
     let mut job = Job {
         ledger: ledger.unwrap_or_else(|| out.join(LEDGER)),

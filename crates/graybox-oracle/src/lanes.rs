@@ -123,13 +123,8 @@ impl Lanes {
         self.count
     }
 
-    /// Hands a row to the next free lane, and comes back at once.
-    pub(crate) fn post(&self, x: &[f64], u: &[f64], tell: Tell) {
-        let row = |values: &[f64]| {
-            let mut rows = Rows::with_capacity(values.len(), 1);
-            rows.push(values).expect("as wide as itself");
-            rows
-        };
+    /// Hands a row, one context and one action, to the next free lane, and comes back at once.
+    pub(crate) fn post(&self, x: Rows, u: Rows, tell: Tell) {
         let mut state = self.queue.lock();
         if state.open == 0 {
             let reason = state.reason.clone();
@@ -137,7 +132,6 @@ impl Lanes {
             tell(Answer::new(0, Err(RowError::Unavailable(reason))));
             return;
         }
-        let (x, u) = (row(x), row(u));
         state.jobs.push_back(Job { x, u, tell });
         drop(state);
         self.queue.changed.notify_one();
@@ -232,7 +226,8 @@ impl Oracle for Lanes {
 
     fn evaluate_each(&self, queries: Queries<'_>, tell: &mut dyn FnMut(Answer)) {
         let (answers, told) = channel();
-        for (row, (x, u)) in queries.iter().enumerate() {
+        for row in 0..queries.len() {
+            let [x, u] = [queries.x(), queries.u()].map(|rows| rows.select(&[row]));
             let answers = answers.clone();
             let tell = move |answer: Answer| {
                 // Nobody listens any more if the asker has panicked.

@@ -153,18 +153,10 @@ impl<P: Policy> Trainer<P> {
 
     fn round(&mut self, index: Vec<usize>, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let batch = self.problem.data().batch(index);
-        let mut rng = seed::stream(self.config.seed, "round", self.round);
         self.metered.begin_round(self.round);
-        let mut probe = Probe::new(
-            &mut self.metered,
-            &mut self.calls,
-            &self.problem,
-            &mut rng,
-            &self.stop,
-        );
-        let report = self
-            .algorithm
-            .round(&mut self.student, &batch, &mut probe)?;
+        let report = self.probing(("round", self.round), |algorithm, student, probe| {
+            Ok(algorithm.round(student, &batch, probe)?)
+        })?;
         self.drawn += batch.len() as u64;
         self.end_round(report, observer)
     }
@@ -189,9 +181,17 @@ impl<P: Policy> Trainer<P> {
         Ok(())
     }
 
-    /// False if it was stopped before it was done.
-    fn finish(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
-        let mut rng = seed::stream(self.config.seed, "finish", 0);
+    /// Lets the algorithm ask, with randomness from the stream of this purpose and number.
+    fn probing<R>(
+        &mut self,
+        (purpose, number): (&str, u64),
+        ask: impl FnOnce(
+            &mut dyn Algorithm<P>,
+            &mut Student<P>,
+            &mut Probe<'_>,
+        ) -> Result<R, TrainError>,
+    ) -> Result<R, TrainError> {
+        let mut rng = seed::stream(self.config.seed, purpose, number);
         let mut probe = Probe::new(
             &mut self.metered,
             &mut self.calls,
@@ -199,7 +199,14 @@ impl<P: Policy> Trainer<P> {
             &mut rng,
             &self.stop,
         );
-        let report = self.algorithm.finish(&mut self.student, &mut probe)?;
+        ask(&mut *self.algorithm, &mut self.student, &mut probe)
+    }
+
+    /// False if it was stopped before it was done.
+    fn finish(&mut self, observer: &mut dyn Observer) -> Result<bool, TrainError> {
+        let report = self.probing(("finish", 0), |algorithm, student, probe| {
+            Ok(algorithm.finish(student, probe)?)
+        })?;
         let done = report.is_some() || !self.stop.is_set();
         if let Some(report) = report {
             let mut line = self.line(report.loss, None);

@@ -40,7 +40,6 @@ struct Parcel {
     kept: Result<(), RecordError>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
 enum Source {
     Asked,
     Replayed,
@@ -125,10 +124,10 @@ impl Metered {
 
     /// Hands one of the rows to the oracle, which keeps the answer before it tells of it.
     fn send(&self, asking: &Asking<'_>, row: usize) {
-        let (x, u) = (asking.queries.x().row(row), asking.queries.u().row(row));
+        let [x, u] = [asking.queries.x(), asking.queries.u()].map(|rows| rows.select(&[row]));
         let letter = Letter {
-            x: asking.queries.x().select(&[row]),
-            u: asking.queries.u().select(&[row]),
+            x: x.clone(),
+            u: u.clone(),
             position: asking.position + row as u64,
             round: asking.round,
             expected: Expected::Outcome(self.oracle.dims().y),
@@ -138,7 +137,7 @@ impl Metered {
         if let Some(lanes) = self.oracle.lanes() {
             lanes.post(x, u, Box::new(move |answer| letter.answered(answer)));
         } else {
-            let queries = Queries::new(&letter.x, &letter.u).expect(PAIRED);
+            let queries = Queries::new(&x, &u).expect(PAIRED);
             let mut told = None;
             self.oracle
                 .evaluate_each(queries, &mut |answer| told = Some(answer));

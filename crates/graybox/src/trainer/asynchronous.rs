@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Trainer;
 use crate::algorithm::{Asynchronous, Proposal};
-use crate::{Batch, Observer, Probe, StepError, TrainError, seed};
+use crate::{Algorithm, Batch, Observer, StepError, TrainError};
 
 /// Rows on their way for each that the oracle answers at once.
 const AHEAD: usize = 2;
@@ -93,15 +93,9 @@ impl<P: Policy> Trainer<P> {
             return Ok(false);
         };
         let batch = self.problem.data().batch(index);
-        let mut rng = seed::stream(self.config.seed, "propose", self.drawn);
-        let mut probe = Probe::new(
-            &mut self.metered,
-            &mut self.calls,
-            &self.problem,
-            &mut rng,
-            &self.stop,
-        );
-        let proposal = halves(&mut *self.algorithm)?.propose(&self.student, &batch, &mut probe)?;
+        let proposal = self.probing(("propose", self.drawn), |algorithm, student, probe| {
+            Ok(halves(algorithm)?.propose(student, &batch, probe)?)
+        })?;
         let Some(proposal) = proposal else {
             return Ok(false);
         };
@@ -120,17 +114,11 @@ impl<P: Policy> Trainer<P> {
             return Ok(());
         }
         let (proposal, outcomes) = self.landed(arrivals).map_err(StepError::from)?;
-        let mut rng = seed::stream(self.config.seed, "round", self.round);
-        let mut probe = Probe::new(
-            &mut self.metered,
-            &mut self.calls,
-            &self.problem,
-            &mut rng,
-            &self.stop,
-        );
-        let measured = probe.measured(&proposal.batch, proposal.asked.clone(), outcomes)?;
-        let halves = halves(&mut *self.algorithm)?;
-        let report = halves.learn_from(&mut self.student, &proposal, &measured, &mut probe)?;
+        let report = self.probing(("round", self.round), |algorithm, student, probe| {
+            let asked = proposal.asked.clone();
+            let measured = probe.measured(&proposal.batch, asked, outcomes)?;
+            Ok(halves(algorithm)?.learn_from(student, &proposal, &measured, probe)?)
+        })?;
         self.end_round(report, observer)
     }
 
@@ -168,7 +156,7 @@ impl<P: Policy> Trainer<P> {
 
 /// The halves of the rounds of an algorithm that was let into an asynchronous run.
 fn halves<P: Policy>(
-    algorithm: &mut dyn crate::Algorithm<P>,
+    algorithm: &mut dyn Algorithm<P>,
 ) -> Result<&mut dyn Asynchronous<P>, TrainError> {
     let name = algorithm.facts().name;
     algorithm.asynchronous().ok_or(TrainError::Waits(name))
