@@ -8,7 +8,7 @@ use burn::prelude::Device;
 use graybox::algorithm::{AnchoredConfig, FiniteDifferenceConfig, Step};
 use graybox::model::HeadConfig;
 use graybox::oracle::{Dims, FnOracle, Rows};
-use graybox::{AlgorithmConfig, Dataset, Observer, Problem, Progress, TrainConfig, Trainer};
+use graybox::{AlgorithmConfig, Dataset, Observer, Problem, Progress, Stop, TrainConfig, Trainer};
 
 use crate::contest::{Case, Contender};
 use crate::joint;
@@ -70,7 +70,8 @@ fn contender(algorithm: AlgorithmConfig, rows: usize, d_u: usize) -> Contender {
     let (begin, ready) = channel();
     let (tell, told) = channel();
     thread::spawn(move || {
-        let pace = Pace { ready, tell };
+        let stop = Stop::new();
+        let pace = Pace { ready, tell, stop };
         if let Err(error) = train(algorithm, rows, d_u, pace) {
             eprintln!("the run ended: {error:#}");
         }
@@ -101,20 +102,24 @@ fn train(algorithm: AlgorithmConfig, rows: usize, d_u: usize, mut pace: Pace) ->
         ..TrainConfig::default()
     };
     let oracle = FnOracle::new(Dims::new(2, d_u, 2), oracle);
-    Trainer::new(config, problem, oracle)?.run(&mut pace)?;
+    let trainer = Trainer::new(config, problem, oracle)?;
+    trainer.with_stop(pace.stop.clone()).run(&mut pace)?;
     Ok(())
 }
 
-/// Holds a run back until somebody wants its next round.
+/// Holds a run back until somebody wants its next round, and ends it when nobody does any more: it would take a core
+/// from the contests that follow.
 struct Pace {
     ready: Receiver<()>,
     tell: Sender<()>,
+    stop: Stop,
 }
 
 impl Observer for Pace {
     fn progress(&mut self, _: &Progress) {
-        // Nobody listens any more once the contest is over, and the process is about to end.
-        let _ = self.tell.send(());
-        let _ = self.ready.recv();
+        let told = self.tell.send(()).is_ok();
+        if !told || self.ready.recv().is_err() {
+            self.stop.set();
+        }
     }
 }
