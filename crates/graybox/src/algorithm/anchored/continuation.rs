@@ -1,8 +1,8 @@
-//! Walls in a policy, and actions without them.
+//! Actions for all contexts from the action of one of them.
 //!
 //! Where a context has several good actions, neighbouring contexts may have settled in different branches, and the
 //! policy between them is a wall on which it misses everything. No gradient moves it: each side is right where it
-//! is. But either branch can usually be followed into the other's contexts: from row to row, the action of a
+//! is. But a branch can usually be followed into the other's contexts: from row to row, the action of a
 //! neighbour is almost right and a few steps of the surrogate make it so. That is numerical continuation, along a
 //! graph of nearest contexts instead of a curve.
 //!
@@ -12,18 +12,16 @@ use graybox_oracle::Rows;
 
 /// Neighbours of a row.
 const NEIGHBOURS: usize = 6;
-/// How much faster than usual actions change across a wall.
-const STEEP: f64 = 8.0;
 
-/// Rows of contexts with their actions, both in units in which distances mean something.
-pub(super) struct Graph<'a> {
-    u: &'a Rows,
-    /// Nearest rows and the distance to each.
-    neighbours: Vec<Vec<(usize, f64)>>,
+/// Contexts with their nearest ones.
+pub(super) struct Graph {
+    /// In both directions.
+    neighbours: Vec<Vec<usize>>,
 }
 
-impl<'a> Graph<'a> {
-    pub(super) fn new(x: &Rows, u: &'a Rows) -> Self {
+impl Graph {
+    /// Contexts are in units in which distances mean something.
+    pub(super) fn new(x: &Rows) -> Self {
         let nearest = |i: usize| {
             let mut all: Vec<(usize, f64)> = (0..x.len())
                 .filter(|j| *j != i)
@@ -33,101 +31,61 @@ impl<'a> Graph<'a> {
             if k < all.len() {
                 all.select_nth_unstable_by(k, |a, b| a.1.total_cmp(&b.1));
             }
-            all.truncate(k);
-            all
+            all.into_iter().take(k).map(|(j, _)| j).collect()
         };
-        let mut neighbours: Vec<_> = (0..x.len()).map(nearest).collect();
+        let mut neighbours: Vec<Vec<usize>> = (0..x.len()).map(nearest).collect();
         for i in 0..x.len() {
-            for (j, far) in neighbours[i].clone() {
-                if !neighbours[j].iter().any(|(back, _)| *back == i) {
-                    neighbours[j].push((i, far));
+            for j in neighbours[i].clone() {
+                if !neighbours[j].contains(&i) {
+                    neighbours[j].push(i);
                 }
             }
         }
-        Self { u, neighbours }
+        Self { neighbours }
     }
 
-    /// The rows of the set without a wall inside that holds most of these.
-    pub(super) fn island_of(&self, these: &[bool]) -> Vec<bool> {
-        let island = self.islands();
-        let mut held = vec![0; island.len()];
-        for (id, counts) in island.iter().zip(these) {
-            held[*id] += usize::from(*counts);
-        }
-        let most = (0..held.len()).max_by_key(|id| held[*id]);
-        island.iter().map(|id| Some(*id) == most).collect()
+    /// Pairs of neighbours, each once: the first rows and the second ones.
+    pub(super) fn pairs(&self) -> (Vec<usize>, Vec<usize>) {
+        let rows = self.neighbours.iter().enumerate();
+        rows.flat_map(|(i, others)| others.iter().filter(move |j| **j > i).map(move |j| (i, *j)))
+            .unzip()
     }
 
-    /// For each row the number of the set without a wall inside that it is in.
-    fn islands(&self) -> Vec<usize> {
-        let slope = |i: usize, (j, far): (usize, f64)| {
-            distance(self.u.row(i), self.u.row(j)) / far.max(f64::MIN_POSITIVE)
-        };
-        let rows = || self.neighbours.iter().enumerate();
-        let mut slopes: Vec<f64> = rows()
-            .flat_map(|(i, edges)| edges.iter().map(move |edge| slope(i, *edge)))
-            .collect();
-        slopes.sort_by(f64::total_cmp);
-        let steep = STEEP * slopes.get(slopes.len() / 2).copied().unwrap_or(0.0);
-        let mut island = vec![usize::MAX; self.neighbours.len()];
-        let mut islands = 0;
-        for start in 0..island.len() {
-            if island[start] != usize::MAX {
-                continue;
-            }
-            let (id, mut found) = (islands, vec![start]);
-            island[start] = id;
-            let mut done = 0;
-            while let Some(&i) = found.get(done) {
-                done += 1;
-                for &(j, far) in &self.neighbours[i] {
-                    if island[j] == usize::MAX && slope(i, (j, far)) <= steep {
-                        island[j] = id;
-                        found.push(j);
-                    }
-                }
-            }
-            islands += 1;
-        }
-        island
-    }
-
-    /// Actions that go on from those of the mainland, wave by wave: rows next to it start at the mean of their
-    /// neighbours there and `refine` takes them to their targets. It is given rows and their actions.
+    /// Actions that go on from that of one row, wave by wave: rows next to known ones start at the mean of their
+    /// neighbours there and `refine` takes them to their targets. It is given rows and their actions. Rows that no
+    /// path leads to keep the action they have in `u`.
     pub(super) fn continued(
         &self,
-        mut known: Vec<bool>,
+        u: &Rows,
+        from: usize,
         mut refine: impl FnMut(&[usize], Rows) -> Rows,
     ) -> Rows {
-        let mut u: Vec<Vec<f64>> = self.u.iter().map(<[f64]>::to_vec).collect();
+        let mut u = u.clone();
+        let mut known = vec![false; u.len()];
+        known[from] = true;
         loop {
-            let (mut wave, mut starts) = (Vec::new(), Rows::new(self.u.width()));
+            let (mut wave, mut starts) = (Vec::new(), Rows::new(u.width()));
             for i in (0..u.len()).filter(|i| !known[*i]) {
-                let ashore = self.neighbours[i].iter().filter(|(j, _)| known[*j]);
-                let ashore: Vec<&Vec<f64>> = ashore.map(|(j, _)| &u[*j]).collect();
+                let ashore = self.neighbours[i].iter().filter(|j| known[**j]);
+                let ashore: Vec<usize> = ashore.copied().collect();
                 if ashore.is_empty() {
                     continue;
                 }
-                let mean =
-                    |k: usize| ashore.iter().map(|u| u[k]).sum::<f64>() / ashore.len() as f64;
-                let start: Vec<f64> = (0..self.u.width()).map(mean).collect();
+                let sum = |k: usize| ashore.iter().map(|j| u.row(*j)[k]).sum::<f64>();
+                let mean = (0..u.width()).map(|k| sum(k) / ashore.len() as f64);
+                let start: Vec<f64> = mean.collect();
                 starts.push(&start).expect("as wide as the others");
                 wave.push(i);
             }
             if wave.is_empty() {
-                break;
+                return u;
             }
             let refined = refine(&wave, starts);
             for (i, action) in wave.into_iter().zip(refined.iter()) {
-                u[i] = action.to_vec();
+                u.row_mut(i).copy_from_slice(action);
                 known[i] = true;
             }
         }
-        let mut rows = Rows::with_capacity(self.u.width(), u.len());
-        for action in u {
-            rows.push(&action).expect("as wide as the others");
-        }
-        rows
     }
 }
 
@@ -149,33 +107,22 @@ mod tests {
     }
 
     #[test]
-    fn a_smooth_policy_has_no_wall() {
-        let (x, u) = (line(), rows(line().as_slice().iter().map(|x| x.sin())));
-        assert!(
-            Graph::new(&x, &u)
-                .island_of(&[true; 40])
-                .iter()
-                .all(|known| *known)
-        );
+    fn neighbours_are_paired_once() {
+        let (first, second) = Graph::new(&line()).pairs();
+        // Three on either side of each, four to six where there are fewer on one.
+        assert!(first.iter().zip(&second).all(|(i, j)| i < j && j - i <= 6));
+        let all: std::collections::BTreeSet<_> = first.iter().zip(&second).collect();
+        assert_eq!(all.len(), first.len());
+        assert!(first.len() >= 3 * 37);
     }
 
     #[test]
-    fn the_larger_side_of_a_wall_is_followed_into_the_other() {
-        // Two branches of u³ = 9u + x, one of which ends a little beyond the wall.
-        let right = |x: f64| {
-            if x < 1.0 {
-                -3.0 + x / 18.0
-            } else {
-                3.0 + x / 18.0
-            }
-        };
-        let (x, u) = (line(), rows(line().as_slice().iter().map(|x| right(*x))));
-        let graph = Graph::new(&x, &u);
-        let known = graph.island_of(&[true; 40]);
-        assert_eq!(known.iter().filter(|known| !**known).count(), 10);
-        assert!(known[10] && !known[9]);
+    fn one_row_is_followed_into_all_others() {
+        // A branch of u³ = 9u + x, from the other one but for a single row.
+        let x = line();
+        let u = rows((0..40).map(|k| if k == 20 { 3.1 } else { -3.0 }));
         let mut waves = 0;
-        let mended = graph.continued(known, |wave, starts| {
+        let mended = Graph::new(&x).continued(&u, 20, |wave, starts| {
             waves += 1;
             let newton = |(i, u): (&usize, &[f64])| {
                 let mut u = u[0];

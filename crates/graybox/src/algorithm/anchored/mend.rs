@@ -2,10 +2,11 @@
 //!
 //! Two things keep contexts from their targets for good: a wall, each side of which is right where it is, and an
 //! action from which every small step is worse, at a bound or behind a fold. The surrogate sees both, at no calls.
-//! Past a wall the larger side's actions are [continued](super::continuation); a context that is stuck is given the
-//! most promising of the actions that were ever tried, and from there its neighbours can be gone through in the same
-//! way. Of these proposals the one with the best foretold losses is taught to a policy of its own, which then has to
-//! prove itself by true losses like any other.
+//! A context that is stuck is given the most promising of the actions that were ever tried; and from single contexts
+//! that are right, by the leader's action or by that one, all others are gone through by
+//! [continuation](super::continuation). Some of these ways lead round a wall and some do not, since walls may end in
+//! the midst of the contexts. What tells them apart is what is foretold halfway between neighbours. The best
+//! proposal is taught to a policy of its own, which then has to prove itself by true losses like any other.
 
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ const TEACHING: usize = 1_000;
 /// another action.
 const MISSED: f64 = 0.01;
 const BETTER: f64 = 0.1;
+/// Most contexts that all others are gone through from, with the leader's actions and with better ones each.
+const STARTS: usize = 8;
 
 /// Contexts with their targets, and what is foretold of actions there.
 struct Outlook<'a, S> {
@@ -41,16 +44,45 @@ struct Outlook<'a, S> {
     weights: Vec<f64>,
     /// `[1, d_u]`; actions below are in units of it.
     scale: &'a Tensor<2>,
+    graph: Graph,
 }
 
 impl<S: Surrogate> Outlook<'_, S> {
     fn losses(&self, actions: &Rows) -> Vec<f64> {
-        let u = bridge::upload(actions, &self.x.device()) * self.scale.clone();
-        let y_hat = self.surrogate.forward(self.x.clone(), u);
-        let losses = self.objective.rows(y_hat, self.target.clone());
+        self.losses_at(&self.x, &self.target, actions)
+    }
+
+    fn losses_at(&self, x: &Tensor<2>, target: &Tensor<2>, actions: &Rows) -> Vec<f64> {
+        let u = bridge::upload(actions, &x.device()) * self.scale.clone();
+        let y_hat = self.surrogate.forward(x.clone(), u);
+        let losses = self.objective.rows(y_hat, target.clone());
         bridge::download(losses.unsqueeze_dim(1))
             .as_slice()
             .to_vec()
+    }
+
+    /// Losses halfway between neighbours, where a policy with these actions would be halfway between them.
+    fn losses_between(&self, actions: &Rows, probe: &Probe<'_>) -> Vec<f64> {
+        let (first, second) = self.graph.pairs();
+        let halfway = |all: &Tensor<2>| {
+            let [a, b] =
+                [&first, &second].map(|rows| all.clone().select(0, probe.upload_index(rows)));
+            (a + b) * 0.5
+        };
+        let mut between = actions.select(&first);
+        for (row_idx, other) in second.iter().enumerate() {
+            for (u, other) in between.row_mut(row_idx).iter_mut().zip(actions.row(*other)) {
+                *u = 0.5 * (*u + other);
+            }
+        }
+        self.losses_at(&halfway(&self.x), &halfway(&self.target), &between)
+    }
+
+    /// Mean loss in the contexts and between them.
+    fn cost(&self, actions: &Rows, probe: &Probe<'_>) -> f64 {
+        let mut losses = self.losses(actions);
+        losses.extend(self.losses_between(actions, probe));
+        losses.iter().sum::<f64>() / losses.len() as f64
     }
 
     /// Actions of some of the contexts, a few Gauss–Newton steps later.
@@ -88,41 +120,22 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let weights = objective.least_squares()?;
         let surrogate = self.in_hindsight(probe);
         let (x, target) = self.contexts(probe);
+        let contexts = self.problem.context().init(self.problem.device());
         let outlook = Outlook {
             surrogate,
+            objective: &*objective,
+            weights: weights.iter().map(|w| w / self.baseline).collect(),
+            scale: &self.action_scale,
+            graph: Graph::new(&bridge::download(contexts.forward(x.clone()))),
             x,
             target,
-            objective: &*objective,
-            weights: weights
-                .iter()
-                .map(|weight| weight / self.baseline)
-                .collect(),
-            scale: &self.action_scale,
         };
         let leader = self.population.members[0].student.act(outlook.x.clone());
         let leader = bridge::download(leader / self.action_scale.clone());
-        let contexts = self.problem.context().init(self.problem.device());
-        let contexts = bridge::download(contexts.forward(outlook.x.clone()));
-        let continued = |actions: &Rows, of: &[bool], probe: &Probe<'_>| {
-            let graph = Graph::new(&contexts, actions);
-            let known = graph.island_of(of);
-            let refine = |wave: &[usize], starts: Rows| outlook.refined(wave, starts, probe);
-            (!known.iter().all(|known| *known)).then(|| graph.continued(known, refine))
-        };
-        let mut proposals = Vec::new();
-        proposals.extend(continued(&leader, &vec![true; leader.len()], probe));
-        if let Some((actions, stuck)) = self.freed(&outlook, &leader, probe) {
-            proposals.extend(continued(&actions, &stuck, probe));
-            proposals.push(actions);
+        let (cost, wanted) = self.proposed(&outlook, &leader, probe)?;
+        if cost >= outlook.cost(&leader, probe) {
+            return None;
         }
-        let mean = |actions: &Rows| {
-            let losses = outlook.losses(actions);
-            losses.iter().sum::<f64>() / losses.len() as f64
-        };
-        let best = proposals
-            .into_iter()
-            .map(|actions| (mean(&actions), actions));
-        let (_, wanted) = best.min_by(|a, b| a.0.total_cmp(&b.0))?;
         let wanted = probe.upload(&wanted) * self.action_scale.clone();
         let id = self.population.next_id();
         let mut student = self.new_student(id);
@@ -154,19 +167,55 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         in_hindsight
     }
 
-    /// The leader's actions, but for contexts where it is stuck, and which these are; none if there are none.
-    fn freed(
+    /// The best proposal and its cost; none if nothing is missed, or no call was ever answered.
+    fn proposed(
         &self,
         outlook: &Outlook<'_, S>,
         leader: &Rows,
         probe: &mut Probe<'_>,
-    ) -> Option<(Rows, Vec<bool>)> {
+    ) -> Option<(f64, Rows)> {
         let now = outlook.losses(leader);
-        let missed = |i: &usize| now[*i] > MISSED * self.baseline;
-        let missed: Vec<usize> = (0..now.len()).filter(missed).collect();
+        let between = outlook.losses_between(leader, probe);
+        let mut all = now.iter().chain(&between);
         let answered = self.replay.answered();
-        if missed.is_empty() || answered.is_empty() {
+        if answered.is_empty() || !all.any(|loss| self.is_missed(*loss)) {
             return None;
+        }
+        let mut right: Vec<usize> = (0..now.len()).collect();
+        right.sort_by(|i, j| now[*i].total_cmp(&now[*j]));
+        right.truncate(now.len().div_ceil(2));
+        let (freed, better) = self.freed(outlook, leader, &now, &answered, probe);
+        let mut proposals = Vec::new();
+        for (actions, from) in [(leader, right), (&freed, better)] {
+            for nth in random_rows(probe, STARTS.min(from.len()), from.len()) {
+                let refine = |wave: &[usize], starts: Rows| outlook.refined(wave, starts, probe);
+                proposals.push(outlook.graph.continued(actions, from[nth], refine));
+            }
+        }
+        proposals.push(freed);
+        let with_cost = |actions| (outlook.cost(&actions, probe), actions);
+        let proposals = proposals.into_iter().map(with_cost);
+        proposals.min_by(|a, b| a.0.total_cmp(&b.0))
+    }
+
+    fn is_missed(&self, loss: f64) -> bool {
+        loss > MISSED * self.baseline
+    }
+
+    /// The leader's actions, but for contexts where it is stuck, and which these are. `now` are the losses foretold of
+    /// the leader, `answered` the calls whose actions may be better.
+    fn freed(
+        &self,
+        outlook: &Outlook<'_, S>,
+        leader: &Rows,
+        now: &[f64],
+        answered: &[usize],
+        probe: &mut Probe<'_>,
+    ) -> (Rows, Vec<usize>) {
+        let mut actions = leader.clone();
+        let missed: Vec<usize> = (0..now.len()).filter(|i| self.is_missed(now[*i])).collect();
+        if missed.is_empty() {
+            return (actions, missed);
         }
         let tried = random_rows(probe, ACTIONS, answered.len());
         let tried: Vec<usize> = tried.into_iter().map(|nth| answered[nth]).collect();
@@ -174,18 +223,15 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let best = self.best_tried(surrogate, x, &outlook.target, &tried, probe);
         let best = bridge::download(best / self.action_scale.clone());
         let refined = outlook.refined(&missed, best.select(&missed), probe);
-        let mut actions = leader.clone();
-        for (row_idx, action) in missed.into_iter().zip(refined.iter()) {
+        for (&row_idx, action) in missed.iter().zip(refined.iter()) {
             actions.row_mut(row_idx).copy_from_slice(action);
         }
         let then = outlook.losses(&actions);
-        let mut stuck = vec![false; now.len()];
-        for i in 0..now.len() {
-            stuck[i] = then[i] < BETTER * now[i];
-            if !stuck[i] {
-                actions.row_mut(i).copy_from_slice(leader.row(i));
-            }
+        let better = |i: &usize| then[*i] < BETTER * now[*i];
+        let (better, others): (Vec<usize>, _) = missed.into_iter().partition(better);
+        for i in others {
+            actions.row_mut(i).copy_from_slice(leader.row(i));
         }
-        stuck.contains(&true).then_some((actions, stuck))
+        (actions, better)
     }
 }

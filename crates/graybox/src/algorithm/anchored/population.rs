@@ -126,7 +126,7 @@ impl<P: Policy> Population<P> {
             };
             self.members.truncate(left);
         }
-        self.cuts > before && self.cuts < CUTS.len()
+        self.cuts > before
     }
 
     pub(super) fn save(&self, name: &str, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
