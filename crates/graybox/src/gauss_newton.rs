@@ -55,31 +55,76 @@ pub fn linearise<S: Surrogate>(surrogate: &S, x: &Tensor<2>, u: &Tensor<2>) -> L
     Linearised { y, jacobian }
 }
 
-/// `d / scale²` of every row, `[n, d_u]`: the gradient at `u` of `½ ‖(u − (u₀ − d)) / scale‖²`, which pulls a policy
-/// at `u₀` to the step's end.
+/// Where one step from `u` of a row leads, within what `clamp` allows. An action that would leave its bounds stays
+/// there, and the others make up for it.
 ///
-/// `residual` is `y − Y`, `[n, d_y]`; `weights` those of the loss, one per outcome; `scale` that of the actions.
-pub fn step_gradient(jacobian: &Rows, residual: &Rows, weights: &[f64], scale: &[f64]) -> Rows {
-    let (d_y, d_u) = (weights.len(), scale.len());
-    let mut pulls = Rows::with_capacity(d_u, residual.len());
-    for (slopes, residual) in jacobian.iter().zip(residual.iter()) {
-        let root = |j: usize| weights[j].sqrt();
-        // In units in which the damping is one.
-        let slope = |j: usize, k: usize| root(j) * slopes[j * d_u + k] * scale[k];
-        let mut normal = vec![0.0; d_y * d_y];
-        for i in 0..d_y {
-            for j in 0..=i {
-                let product: f64 = (0..d_u).map(|k| slope(i, k) * slope(j, k)).sum();
-                normal[i * d_y + j] = product + f64::from(u8::from(i == j));
-            }
+/// `jacobian` is the row's `∂F̃/∂u`, `[d_y · d_u]`, and `residual` its `y − Y`; `weights` those of the loss, one per
+/// outcome; `scale` that of the actions.
+pub fn step(
+    u: &[f64],
+    jacobian: &[f64],
+    residual: &[f64],
+    weights: &[f64],
+    scale: &[f64],
+    clamp: impl Fn(&mut [f64]),
+) -> Vec<f64> {
+    let d_u = u.len();
+    let mut held = vec![false; d_u];
+    let mut next = u.to_vec();
+    loop {
+        let left = residual.iter().enumerate().map(|(j, residual)| {
+            let moved = (0..d_u).filter(|k| held[*k]).map(|k| next[k] - u[k]);
+            let slopes = (0..d_u).filter(|k| held[*k]).map(|k| jacobian[j * d_u + k]);
+            residual
+                + slopes
+                    .zip(moved)
+                    .map(|(slope, moved)| slope * moved)
+                    .sum::<f64>()
+        });
+        let left: Vec<f64> = left.collect();
+        let free: Vec<usize> = (0..d_u).filter(|k| !held[*k]).collect();
+        for (k, d) in free
+            .iter()
+            .zip(damped(jacobian, &left, weights, scale, &free))
+        {
+            next[*k] = u[*k] - d;
         }
-        let mut solution: Vec<f64> = (0..d_y).map(|j| root(j) * residual[j]).collect();
-        solve(&mut normal, &mut solution);
-        let along = |k: usize| (0..d_y).map(|j| slope(j, k) * solution[j]).sum::<f64>();
-        let row: Vec<f64> = (0..d_u).map(|k| along(k) / scale[k]).collect();
-        pulls.push(&row).expect("one pull per action");
+        let wanted = next.clone();
+        clamp(&mut next);
+        let mut leaves = false;
+        for k in free {
+            held[k] = next[k].total_cmp(&wanted[k]).is_ne();
+            leaves |= held[k];
+        }
+        if !leaves {
+            return next;
+        }
     }
-    pulls
+}
+
+/// `d` in those of the actions that are free.
+fn damped(
+    jacobian: &[f64],
+    residual: &[f64],
+    weights: &[f64],
+    scale: &[f64],
+    free: &[usize],
+) -> Vec<f64> {
+    let (d_y, d_u) = (weights.len(), scale.len());
+    let root = |j: usize| weights[j].sqrt();
+    // In units in which the damping is one.
+    let slope = |j: usize, k: usize| root(j) * jacobian[j * d_u + k] * scale[k];
+    let mut normal = vec![0.0; d_y * d_y];
+    for i in 0..d_y {
+        for j in 0..=i {
+            let product: f64 = free.iter().map(|k| slope(i, *k) * slope(j, *k)).sum();
+            normal[i * d_y + j] = product + f64::from(u8::from(i == j));
+        }
+    }
+    let mut solution: Vec<f64> = (0..d_y).map(|j| root(j) * residual[j]).collect();
+    solve(&mut normal, &mut solution);
+    let along = |k: usize| (0..d_y).map(|j| slope(j, k) * solution[j]).sum::<f64>();
+    free.iter().map(|k| along(*k) * scale[*k]).collect()
 }
 
 /// Solves a positive definite system by Cholesky's factorisation of its lower triangle, in place.
@@ -131,23 +176,18 @@ mod tests {
         assert_eq!(found.jacobian.row(1), [6.0, 0.0, -4.0, 3.0]);
     }
 
-    fn step(jacobian: &[f64], residual: &[f64], weights: &[f64], scale: &[f64]) -> Vec<f64> {
-        let rows = |values: &[f64]| Rows::from_vec(values.len(), values.to_vec()).unwrap();
-        let pulls = step_gradient(&rows(jacobian), &rows(residual), weights, scale);
-        pulls
-            .row(0)
-            .iter()
-            .zip(scale)
-            .map(|(p, s)| p * s * s)
-            .collect()
+    fn step_of(jacobian: &[f64], residual: &[f64], weights: &[f64], scale: &[f64]) -> Vec<f64> {
+        let u = vec![0.0; scale.len()];
+        let next = step(&u, jacobian, residual, weights, scale, |_| {});
+        next.iter().map(|u| -u).collect()
     }
 
     #[test]
     fn a_steep_row_goes_all_the_way_and_a_flat_one_along_the_gradient() {
         // d = J r / (J² + 1)
-        let steep = step(&[1e3], &[2e3], &[1.0], &[1.0]);
+        let steep = step_of(&[1e3], &[2e3], &[1.0], &[1.0]);
         assert!((steep[0] - 2.0).abs() < 1e-5, "{steep:?}");
-        let flat = step(&[1e-3], &[2.0], &[1.0], &[1.0]);
+        let flat = step_of(&[1e-3], &[2.0], &[1.0], &[1.0]);
         assert!((flat[0] - 2e-3).abs() < 1e-8, "{flat:?}");
     }
 
@@ -155,7 +195,7 @@ mod tests {
     fn the_step_minimises_the_damped_linear_model() {
         let (jacobian, residual) = ([2.0, -1.0, 0.5, 0.3, 1.5, -2.0], [0.7, -1.1]);
         let (weights, scale) = ([0.5, 3.0], [1.0, 2.0, 0.1]);
-        let d = step(&jacobian, &residual, &weights, &scale);
+        let d = step_of(&jacobian, &residual, &weights, &scale);
         let model = |d: &[f64]| {
             let missed = |j: usize| {
                 let change: f64 = (0..3).map(|k| jacobian[j * 3 + k] * d[k]).sum();
@@ -176,7 +216,31 @@ mod tests {
 
     #[test]
     fn an_outcome_of_weight_zero_pulls_nothing() {
-        let d = step(&[1.0, 0.0, 0.0, 1.0], &[0.0, 9.0], &[1.0, 0.0], &[1.0, 1.0]);
+        let d = step_of(&[1.0, 0.0, 0.0, 1.0], &[0.0, 9.0], &[1.0, 0.0], &[1.0, 1.0]);
         assert_eq!(d, [0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_a_bound_stops_is_made_up_for_by_the_other_actions() {
+        // The first action would do nearly all of it.
+        let (jacobian, scale) = ([1e3, 1e2], [1.0, 1.0]);
+        let clamp = |u: &mut [f64]| u[0] = u[0].clamp(-1.0, 1.0);
+        let next = step(&[1.0, 0.0], &jacobian, &[-5e2], &[1.0], &scale, clamp);
+        assert_eq!(next[0], 1.0);
+        assert!((next[1] - 5.0).abs() < 1e-2, "{next:?}");
+    }
+
+    #[test]
+    fn steps_are_the_same_in_other_units() {
+        let jacobian = [2.0, -1.0, 0.5, 0.3];
+        let (residual, weights) = ([0.7, -1.1], [0.5, 3.0]);
+        let plain = step_of(&jacobian, &residual, &weights, &[1.0, 1.0]);
+        let in_units = [2.0e-3, -1.0e2, 0.5e-3, 0.3e2];
+        let scaled = step_of(&in_units, &residual, &weights, &[1e3, 1e-2]);
+        assert!(
+            (scaled[0] - 1e3 * plain[0]).abs() < 1e-9 * 1e3,
+            "{scaled:?}"
+        );
+        assert!((scaled[1] - 1e-2 * plain[1]).abs() < 1e-9, "{scaled:?}");
     }
 }

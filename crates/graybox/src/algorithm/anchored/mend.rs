@@ -13,6 +13,7 @@ use std::sync::Arc;
 use burn::prelude::*;
 use graybox_model::{Policy, Surrogate};
 use graybox_oracle::Rows;
+use rand::seq::IndexedRandom;
 
 use super::continuation::Graph;
 use super::population::Member;
@@ -64,6 +65,9 @@ impl<S: Surrogate> Outlook<'_, S> {
     /// Losses halfway between neighbours, where a policy with these actions would be halfway between them.
     fn losses_between(&self, actions: &Rows, probe: &Probe<'_>) -> Vec<f64> {
         let (first, second) = self.graph.pairs();
+        if first.is_empty() {
+            return Vec::new();
+        }
         let halfway = |all: &Tensor<2>| {
             let [a, b] =
                 [&first, &second].map(|rows| all.clone().select(0, probe.upload_index(rows)));
@@ -90,18 +94,16 @@ impl<S: Surrogate> Outlook<'_, S> {
         let index = probe.upload_index(which);
         let x = self.x.clone().select(0, index.clone());
         let target = self.target.clone().select(0, index);
-        let units = probe.actions().affine();
-        let scale = units.scale();
+        let affine = probe.actions().affine();
+        let scale = affine.scale();
+        let clamp = |u: &mut [f64]| probe.actions().clamp(u);
         for _ in 0..REFINING {
             let u = probe.upload(&actions) * self.scale.clone();
             let linear = gauss_newton::linearise(&self.surrogate, &x, &u);
             let residual = bridge::download(linear.y - target.clone());
-            let pull =
-                gauss_newton::step_gradient(&linear.jacobian, &residual, &self.weights, scale);
-            let u = bridge::download(u);
-            for (row_idx, (u, pull)) in u.iter().zip(pull.iter()).enumerate() {
-                let back: Vec<f64> = pull.iter().map(|step| -step).collect();
-                let next = probe.perturb(u, &back, 1.0);
+            for (row_idx, u) in bridge::download(u).iter().enumerate() {
+                let (slopes, residual) = (linear.jacobian.row(row_idx), residual.row(row_idx));
+                let next = gauss_newton::step(u, slopes, residual, &self.weights, scale, clamp);
                 for ((action, u), scale) in actions.row_mut(row_idx).iter_mut().zip(next).zip(scale)
                 {
                     *action = u / scale;
@@ -187,9 +189,10 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let (freed, better) = self.freed(outlook, leader, &now, &answered, probe);
         let mut proposals = Vec::new();
         for (actions, from) in [(leader, right), (&freed, better)] {
-            for nth in random_rows(probe, STARTS.min(from.len()), from.len()) {
+            let starts: Vec<usize> = from.sample(probe.rng(), STARTS).copied().collect();
+            for start in starts {
                 let refine = |wave: &[usize], starts: Rows| outlook.refined(wave, starts, probe);
-                proposals.push(outlook.graph.continued(actions, from[nth], refine));
+                proposals.push(outlook.graph.continued(actions, start, refine));
             }
         }
         proposals.push(freed);
