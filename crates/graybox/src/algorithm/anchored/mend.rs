@@ -36,20 +36,20 @@ const BETTER: f64 = 0.1;
 const STARTS: usize = 8;
 
 /// Contexts with their targets, and what is foretold of actions there.
-struct Outlook<'a, S> {
-    surrogate: S,
-    x: Tensor<2>,
-    target: Tensor<2>,
-    objective: &'a dyn Objective,
+pub(super) struct Outlook<'a, S> {
+    pub(super) surrogate: S,
+    pub(super) x: Tensor<2>,
+    pub(super) target: Tensor<2>,
+    pub(super) objective: &'a dyn Objective,
     /// Of the squared errors, in units of the baseline.
-    weights: Vec<f64>,
+    pub(super) weights: Vec<f64>,
     /// `[1, d_u]`; actions below are in units of it.
-    scale: &'a Tensor<2>,
-    graph: Graph,
+    pub(super) scale: &'a Tensor<2>,
+    pub(super) graph: Graph,
 }
 
 impl<S: Surrogate> Outlook<'_, S> {
-    fn losses(&self, actions: &Rows) -> Vec<f64> {
+    pub(super) fn losses(&self, actions: &Rows) -> Vec<f64> {
         self.losses_at(&self.x, &self.target, actions)
     }
 
@@ -83,14 +83,14 @@ impl<S: Surrogate> Outlook<'_, S> {
     }
 
     /// Mean loss in the contexts and between them.
-    fn cost(&self, actions: &Rows, probe: &Probe<'_>) -> f64 {
+    pub(super) fn cost(&self, actions: &Rows, probe: &Probe<'_>) -> f64 {
         let mut losses = self.losses(actions);
         losses.extend(self.losses_between(actions, probe));
         losses.iter().sum::<f64>() / losses.len() as f64
     }
 
     /// Actions of some of the contexts, a few Gauss–Newton steps later.
-    fn refined(&self, which: &[usize], mut actions: Rows, probe: &Probe<'_>) -> Rows {
+    pub(super) fn refined(&self, which: &[usize], mut actions: Rows, probe: &Probe<'_>) -> Rows {
         let index = probe.upload_index(which);
         let x = self.x.clone().select(0, index.clone());
         let target = self.target.clone().select(0, index);

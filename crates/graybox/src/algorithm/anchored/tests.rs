@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod round;
+mod walls;
 
 /// One context, one action: the outcome `2u + x²` is to be `target(x)`.
 fn problem(target: impl Fn(f64) -> f64) -> Problem {
