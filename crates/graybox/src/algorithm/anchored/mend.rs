@@ -115,7 +115,7 @@ impl<S: Surrogate> Outlook<'_, S> {
 }
 
 impl<P: Policy, S: Surrogate> Anchored<P, S> {
-    /// A policy with the best foretold losses of those proposed; none if there are no proposals, or the loss is no
+    /// A policy with the best foretold losses of those proposed; none if the leader's are as good, or the loss is no
     /// squared error.
     pub(super) fn mended(&mut self, probe: &mut Probe<'_>) -> Option<Member<P>> {
         let objective = Arc::clone(self.problem.objective());
