@@ -72,21 +72,16 @@ pub fn step(
     let mut held = vec![false; d_u];
     let mut next = u.to_vec();
     loop {
-        let left = residual.iter().enumerate().map(|(j, residual)| {
-            let moved = (0..d_u).filter(|k| held[*k]).map(|k| next[k] - u[k]);
-            let slopes = (0..d_u).filter(|k| held[*k]).map(|k| jacobian[j * d_u + k]);
-            residual
-                + slopes
-                    .zip(moved)
-                    .map(|(slope, moved)| slope * moved)
-                    .sum::<f64>()
-        });
+        let moved = |j: usize| {
+            let held = (0..d_u).filter(|k| held[*k]);
+            held.map(|k| jacobian[j * d_u + k] * (next[k] - u[k]))
+                .sum::<f64>()
+        };
+        let left = residual.iter().enumerate().map(|(j, r)| r + moved(j));
         let left: Vec<f64> = left.collect();
         let free: Vec<usize> = (0..d_u).filter(|k| !held[*k]).collect();
-        for (k, d) in free
-            .iter()
-            .zip(damped(jacobian, &left, weights, scale, &free))
-        {
+        let steps = damped(jacobian, &left, weights, scale, &free);
+        for (k, d) in free.iter().zip(steps) {
             next[*k] = u[*k] - d;
         }
         let wanted = next.clone();

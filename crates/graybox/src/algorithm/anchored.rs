@@ -45,6 +45,7 @@ mod closing;
 mod config;
 mod continuation;
 mod mend;
+mod outlook;
 mod population;
 mod rounds;
 mod start;

@@ -10,19 +10,17 @@
 
 use std::sync::Arc;
 
-use burn::prelude::*;
 use graybox_model::{Policy, Surrogate};
 use graybox_oracle::Rows;
 use rand::seq::IndexedRandom;
 
 use super::continuation::Graph;
+use super::outlook::{Outlook, mean};
 use super::population::Member;
 use super::start::ACTIONS;
 use super::{Anchored, random_rows};
-use crate::{LearningRate, Objective, Probe, bridge, gauss_newton};
+use crate::{LearningRate, Objective, Probe, bridge};
 
-/// Gauss–Newton steps that take an action to the target.
-const REFINING: usize = 8;
 /// Steps in which the surrogate remembers the survey.
 const REMEMBERING: usize = 1_000;
 /// Steps that teach a policy what was proposed. It starts afresh: from the leader's weights it would not come back
@@ -34,85 +32,6 @@ const MISSED: f64 = 0.01;
 const BETTER: f64 = 0.1;
 /// Most contexts that all others are gone through from, with the leader's actions and with better ones each.
 const STARTS: usize = 8;
-
-/// Contexts with their targets, and what is foretold of actions there.
-pub(super) struct Outlook<'a, S> {
-    pub(super) surrogate: S,
-    pub(super) x: Tensor<2>,
-    pub(super) target: Tensor<2>,
-    pub(super) objective: &'a dyn Objective,
-    /// Of the squared errors, in units of the baseline.
-    pub(super) weights: Vec<f64>,
-    /// `[1, d_u]`; actions below are in units of it.
-    pub(super) scale: &'a Tensor<2>,
-    pub(super) graph: Graph,
-}
-
-impl<S: Surrogate> Outlook<'_, S> {
-    pub(super) fn losses(&self, actions: &Rows) -> Vec<f64> {
-        self.losses_at(&self.x, &self.target, actions)
-    }
-
-    fn losses_at(&self, x: &Tensor<2>, target: &Tensor<2>, actions: &Rows) -> Vec<f64> {
-        let u = bridge::upload(actions, &x.device()) * self.scale.clone();
-        let y_hat = self.surrogate.forward(x.clone(), u);
-        let losses = self.objective.rows(y_hat, target.clone());
-        bridge::download(losses.unsqueeze_dim(1))
-            .as_slice()
-            .to_vec()
-    }
-
-    /// Losses halfway between neighbours, where a policy with these actions would be halfway between them.
-    fn losses_between(&self, actions: &Rows, probe: &Probe<'_>) -> Vec<f64> {
-        let (first, second) = self.graph.pairs();
-        if first.is_empty() {
-            return Vec::new();
-        }
-        let halfway = |all: &Tensor<2>| {
-            let [a, b] =
-                [&first, &second].map(|rows| all.clone().select(0, probe.upload_index(rows)));
-            (a + b) * 0.5
-        };
-        let mut between = actions.select(&first);
-        for (row_idx, other) in second.iter().enumerate() {
-            for (u, other) in between.row_mut(row_idx).iter_mut().zip(actions.row(*other)) {
-                *u = 0.5 * (*u + other);
-            }
-        }
-        self.losses_at(&halfway(&self.x), &halfway(&self.target), &between)
-    }
-
-    /// Mean loss in the contexts and between them.
-    pub(super) fn cost(&self, actions: &Rows, probe: &Probe<'_>) -> f64 {
-        let mut losses = self.losses(actions);
-        losses.extend(self.losses_between(actions, probe));
-        losses.iter().sum::<f64>() / losses.len() as f64
-    }
-
-    /// Actions of some of the contexts, a few Gauss–Newton steps later.
-    pub(super) fn refined(&self, which: &[usize], mut actions: Rows, probe: &Probe<'_>) -> Rows {
-        let index = probe.upload_index(which);
-        let x = self.x.clone().select(0, index.clone());
-        let target = self.target.clone().select(0, index);
-        let affine = probe.actions().affine();
-        let scale = affine.scale();
-        let clamp = |u: &mut [f64]| probe.actions().clamp(u);
-        for _ in 0..REFINING {
-            let u = probe.upload(&actions) * self.scale.clone();
-            let linear = gauss_newton::linearise(&self.surrogate, &x, &u);
-            let residual = bridge::download(linear.y - target.clone());
-            for (row_idx, u) in bridge::download(u).iter().enumerate() {
-                let (slopes, residual) = (linear.jacobian.row(row_idx), residual.row(row_idx));
-                let next = gauss_newton::step(u, slopes, residual, &self.weights, scale, clamp);
-                for ((action, u), scale) in actions.row_mut(row_idx).iter_mut().zip(next).zip(scale)
-                {
-                    *action = u / scale;
-                }
-            }
-        }
-        actions
-    }
-}
 
 impl<P: Policy, S: Surrogate> Anchored<P, S> {
     /// A policy with the best foretold losses of those proposed; none if the leader's are as good, or the loss is no
@@ -134,10 +53,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         };
         let leader = self.population.members[0].student.act(outlook.x.clone());
         let leader = bridge::download(leader / self.action_scale.clone());
-        let (cost, wanted) = self.proposed(&outlook, &leader, probe)?;
-        if cost >= outlook.cost(&leader, probe) {
-            return None;
-        }
+        let wanted = self.proposed(&outlook, &leader, probe)?;
         let wanted = probe.upload(&wanted) * self.action_scale.clone();
         let id = self.population.next_id();
         let mut student = self.new_student(id);
@@ -169,24 +85,23 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         in_hindsight
     }
 
-    /// The best proposal and its cost; none if nothing is missed, or no call was ever answered.
+    /// The best proposal; none if nothing is missed, no call was ever answered, or the leader is as good.
     fn proposed(
         &self,
         outlook: &Outlook<'_, S>,
         leader: &Rows,
         probe: &mut Probe<'_>,
-    ) -> Option<(f64, Rows)> {
-        let now = outlook.losses(leader);
-        let between = outlook.losses_between(leader, probe);
-        let mut all = now.iter().chain(&between);
+    ) -> Option<Rows> {
+        let all_over = outlook.losses_all_over(leader, probe);
         let answered = self.replay.answered();
-        if answered.is_empty() || !all.any(|loss| self.is_missed(*loss)) {
+        if answered.is_empty() || !all_over.iter().any(|loss| self.is_missed(*loss)) {
             return None;
         }
+        let now = &all_over[..leader.len()];
         let mut right: Vec<usize> = (0..now.len()).collect();
         right.sort_by(|i, j| now[*i].total_cmp(&now[*j]));
         right.truncate(now.len().div_ceil(2));
-        let (freed, better) = self.freed(outlook, leader, &now, &answered, probe);
+        let (freed, better) = self.freed(outlook, leader, now, &answered, probe);
         let mut proposals = Vec::new();
         for (actions, from) in [(leader, right), (&freed, better)] {
             let starts: Vec<usize> = from.sample(probe.rng(), STARTS).copied().collect();
@@ -198,7 +113,8 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         proposals.push(freed);
         let with_cost = |actions| (outlook.cost(&actions, probe), actions);
         let proposals = proposals.into_iter().map(with_cost);
-        proposals.min_by(|a, b| a.0.total_cmp(&b.0))
+        let (cost, best) = proposals.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        (cost < mean(&all_over)).then_some(best)
     }
 
     fn is_missed(&self, loss: f64) -> bool {

@@ -5,7 +5,7 @@ use graybox_model::{HeadConfig, Surrogate};
 use graybox_oracle::{Dims, FnOracle, Rows};
 
 use super::super::continuation::Graph;
-use super::super::mend::Outlook;
+use super::super::outlook::Outlook;
 use crate::testing::Harness;
 use crate::{Dataset, Problem, SquaredError};
 
