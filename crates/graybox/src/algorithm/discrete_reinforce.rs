@@ -113,7 +113,8 @@ impl<P: DiscretePolicy> Algorithm<P> for DiscreteReinforce {
         let losses = reinforce::losses(batch, self.draws, &u, probe)?;
         let loss = baseline::mean_loss(&losses);
         if loss.is_some() {
-            let weights = reinforce::upload_weights(&baseline::leave_one_out(&losses), probe);
+            let weights =
+                reinforce::upload_weights(&baseline::leave_one_out(&losses, 1, 0.0), probe);
             let logits = student.policy().logits(batch.x.clone());
             let logits = reinforce::repeat_rows(logits, self.draws);
             let log_prob = categorical_log_prob(logits, probe.upload_index(&drawn));

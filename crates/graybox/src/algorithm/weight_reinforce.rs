@@ -64,11 +64,11 @@ pub struct WeightReinforceConfig {
 impl Default for WeightReinforceConfig {
     fn default() -> Self {
         Self {
-            sigma: 0.1,
+            sigma: 0.05,
             learned_sigma: None,
             baseline: Baseline::RunningMean(0.9),
             learning_rate: LearningRate {
-                initial: 0.1,
+                initial: 0.2,
                 floor: 0.0,
             },
         }
@@ -286,6 +286,7 @@ mod tests {
     fn the_estimate_is_unbiased_within_its_own_error_whatever_the_baseline() {
         for baseline in [Baseline::Fixed(0.5), Baseline::RunningMean(0.9)] {
             let config = WeightReinforceConfig {
+                sigma: 0.1,
                 baseline,
                 ..WeightReinforceConfig::default()
             };
