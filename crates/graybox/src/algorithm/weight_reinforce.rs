@@ -64,11 +64,11 @@ pub struct WeightReinforceConfig {
 impl Default for WeightReinforceConfig {
     fn default() -> Self {
         Self {
-            sigma: 0.05,
+            sigma: 0.06,
             learned_sigma: None,
             baseline: Baseline::RunningMean(0.9),
             learning_rate: LearningRate {
-                initial: 0.2,
+                initial: 0.18,
                 floor: 0.0,
             },
         }
