@@ -113,6 +113,7 @@ impl<P: DiscretePolicy> Algorithm<P> for DiscreteReinforce {
         let losses = reinforce::losses(batch, self.draws, &u, probe)?;
         let loss = baseline::mean_loss(&losses);
         if loss.is_some() {
+            // One draw of one row has nothing to be compared with, and counts as it is.
             let weights =
                 reinforce::upload_weights(&baseline::leave_one_out(&losses, 1, 0.0), probe);
             let logits = student.policy().logits(batch.x.clone());
