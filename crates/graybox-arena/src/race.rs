@@ -9,7 +9,7 @@
 //! [`Metered`](graybox::oracle::Metered), failures and probes included. Only scores are free: the task's
 //! objective on fresh contexts, with the noise-free truth.
 
-use graybox::algorithm::OptimizerKind;
+use graybox::OptimizerKind;
 use graybox::{AlgorithmConfig, ConfigError, TrainConfig, TrainError};
 
 use crate::white_box::{ReplayConfig, WhiteBoxConfig};

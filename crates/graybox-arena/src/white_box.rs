@@ -13,8 +13,8 @@ use graybox::algorithm::PolicyFactory;
 use graybox::model::{MlpPolicy, Policy};
 use graybox::oracle::Rows;
 use graybox::{
-    Algorithm, Batch, Facts, LearningRate, Probe, Problem, RoundReport, Snapshot, SnapshotError,
-    StepError, Student, TrainConfig, TrainError, Trainer,
+    Algorithm, Batch, Facts, LearningRate, OptimizerKind, Probe, Problem, RoundReport, Snapshot,
+    SnapshotError, StepError, Student, TrainConfig, TrainError, Trainer,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,20 +39,23 @@ pub fn names() -> [&'static str; 3] {
 pub struct WhiteBoxConfig {
     /// Rows a step. Few, since it is the number of steps that limits it.
     pub batch: usize,
+    /// What turns gradients into steps.
+    pub optimizer: OptimizerKind,
     /// The policy's learning rate.
     pub learning_rate: LearningRate,
 }
 
 /// From this many calls on, smaller steps serve better.
-const MANY_CALLS: u64 = 200_000;
+const MANY_CALLS: u64 = 50_000;
 
 impl WhiteBoxConfig {
-    /// What serves a true gradient best with this many calls: two rows a step, 3e-3, or 1e-3 where there are
+    /// What serves a true gradient best with this many calls: two rows a step, 6e-3, or 3e-3 where there are
     /// steps enough.
     pub fn for_calls(calls: u64) -> Self {
-        let rate = if calls < MANY_CALLS { 3e-3 } else { 1e-3 };
+        let rate = if calls < MANY_CALLS { 6e-3 } else { 3e-3 };
         Self {
             batch: 2,
+            optimizer: OptimizerKind::default(),
             learning_rate: LearningRate {
                 initial: rate,
                 ..LearningRate::default()
@@ -92,7 +95,8 @@ pub fn reference(
     let settings = WhiteBoxConfig::for_calls(config.calls);
     let config = TrainConfig {
         batch: Some(settings.batch),
-        learning_rate: settings.learning_rate,
+        optimizer: settings.optimizer,
+        learning_rate: Some(settings.learning_rate),
         ..config.clone()
     };
     let algorithm = Box::new(WhiteBox::new(Arc::clone(task)));

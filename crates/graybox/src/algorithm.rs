@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::snapshot::Snapshot;
 use crate::{
-    Batch, ConfigError, Probe, Problem, RoundReport, SnapshotError, StepError, Student, TrainError,
+    Batch, ConfigError, LearningRate, Probe, Problem, RoundReport, SnapshotError, StepError,
+    Student, TrainError,
 };
 
 mod adjoint;
@@ -33,7 +34,7 @@ mod two_stage;
 mod weight_reinforce;
 
 pub use adjoint::Adjoint;
-pub use anchored::{Anchored, AnchoredConfig, OptimizerKind};
+pub use anchored::{Anchored, AnchoredConfig};
 pub use asynchronous::{Asynchronous, Proposal};
 pub use discrete_reinforce::DiscreteReinforce;
 pub use finite_difference::{Auto, FiniteDifference, FiniteDifferenceConfig, Scheme, Step};
@@ -223,10 +224,23 @@ impl AlgorithmConfig {
     pub fn batch(&self) -> usize {
         match self {
             Self::Anchored(_) | Self::Joint(_) => 16,
-            Self::Spsa(_) | Self::WeightReinforce(_) => 2,
-            Self::FiniteDifference(_) | Self::Reinforce(_) | Self::Pgpe(_) | Self::OpenEs(_) => 1,
+            Self::FiniteDifference(_) | Self::Spsa(_) | Self::WeightReinforce(_) => 2,
+            Self::Reinforce(_) | Self::Pgpe(_) | Self::OpenEs(_) => 1,
             // It learns nothing before its calls are spent.
             Self::TwoStage(_) => 64,
+        }
+    }
+
+    /// The policy's learning rate that suits it.
+    pub fn policy_rate(&self) -> LearningRate {
+        let initial = match self {
+            Self::FiniteDifference(_) | Self::Spsa(_) => 6e-3,
+            Self::Reinforce(_) => 4e-3,
+            _ => LearningRate::default().initial,
+        };
+        LearningRate {
+            initial,
+            ..LearningRate::default()
         }
     }
 

@@ -183,10 +183,12 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Vec<Diagnosis> {
             found.extend(actions::unidentified(evidence));
             found.extend(surrogate::too_small(evidence));
         }
+        // A policy that is led nowhere gets lost at any rate.
+        let rising = losses.rising().filter(|_| collusion.is_none());
         found.extend(collusion);
         found.extend(actions::pinned(evidence));
         found.extend(outcomes::out_of_reach(evidence));
-        found.extend(losses.rising());
+        found.extend(rising);
     }
     found.extend(noise);
     found

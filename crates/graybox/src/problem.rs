@@ -6,7 +6,7 @@ use burn::prelude::*;
 use graybox_model::{Affine, HeadConfig, MlpConfig, MlpPolicyConfig, MlpSurrogateConfig};
 use graybox_oracle::{Description, Dims, Quantity};
 
-use crate::{Dataset, DeviceData, Objective, SquaredError, TrainError};
+use crate::{Dataset, DeviceData, Objective, OptimizerKind, SquaredError, TrainConfig, TrainError};
 
 /// Data, actions and objective, on a device: everything an algorithm may know besides the oracle.
 #[derive(Debug, Clone)]
@@ -19,6 +19,7 @@ pub struct Problem {
     names: Names,
     device: Device,
     seed: u64,
+    optimizer: OptimizerKind,
 }
 
 /// What the numbers are called, for messages.
@@ -65,6 +66,7 @@ impl Problem {
             data: DeviceData::new(data, device),
             device: device.clone().without_autodiff(),
             seed: 0,
+            optimizer: OptimizerKind::default(),
         })
     }
 
@@ -119,8 +121,10 @@ impl Problem {
         }
     }
 
-    pub(crate) fn with_seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+    /// The problem as a run with these settings has it.
+    pub(crate) fn in_run(mut self, config: &TrainConfig) -> Self {
+        self.seed = config.seed;
+        self.optimizer = config.optimizer;
         self
     }
 
@@ -172,6 +176,11 @@ impl Problem {
     /// The run's seed.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// What the run's networks are trained by.
+    pub fn optimizer(&self) -> OptimizerKind {
+        self.optimizer
     }
 
     /// A fully connected policy for this problem's contexts and actions.

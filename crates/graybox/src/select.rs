@@ -48,10 +48,12 @@ use crate::{
     bridge,
 };
 
+mod setting;
 #[cfg(test)]
 mod tests;
 mod validation;
 
+pub use setting::with_setting;
 pub use validation::Validation;
 
 /// One setting to be tried.
@@ -77,20 +79,7 @@ pub fn vary<V: Serialize>(
     let candidate = |value: &V| {
         let value = serde_json::to_value(value)
             .map_err(|error| refused(&Value::Null, error.to_string()))?;
-        let mut whole =
-            serde_json::to_value(config).map_err(|error| refused(&value, error.to_string()))?;
-        let mut place = &mut whole;
-        for key in path.split('.') {
-            let Value::Object(fields) = place else {
-                return Err(refused(
-                    &value,
-                    format!("a setting: {key:?} is below a value"),
-                ));
-            };
-            place = fields.entry(key).or_insert(Value::Null);
-        }
-        *place = value.clone();
-        let config: TrainConfig = serde_json::from_value(whole)
+        let config: TrainConfig = with_setting(config, path, value.clone())
             .map_err(|error| refused(&value, format!("a setting of the run: {error}")))?;
         config.check()?;
         let label = format!("{path} = {value}");

@@ -4,14 +4,8 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
 use graybox_model::{Policy, ToParameters};
 
-use crate::adam::Adam;
 use crate::snapshot::Snapshot;
-use crate::{LearningRate, SnapshotError};
-
-/// A fresh [`Adam`].
-pub(crate) fn adam() -> ModuleOptimizer {
-    Adam.into()
-}
+use crate::{LearningRate, OptimizerKind, SnapshotError};
 
 /// A policy and its optimizer.
 #[derive(Clone)]
@@ -26,11 +20,11 @@ pub struct Student<P> {
 
 impl<P: Policy> Student<P> {
     /// Takes a policy, on any device, and makes it trainable.
-    pub fn new(policy: P, learning_rate: LearningRate) -> Self {
-        Self::with_optimizer(policy, adam(), learning_rate)
+    pub fn new(policy: P, optimizer: OptimizerKind, learning_rate: LearningRate) -> Self {
+        Self::with_optimizer(policy, optimizer.init(), learning_rate)
     }
 
-    /// Trains with another optimizer than Adam.
+    /// Trains with an optimizer of burn's or of the user's own.
     pub fn with_optimizer(
         policy: P,
         optimizer: ModuleOptimizer,
@@ -94,12 +88,19 @@ impl<P: Policy> Student<P> {
 
     /// One optimizer step with these gradients.
     pub fn apply(&mut self, gradients: GradientsParams, progress: f64) {
-        self.apply_at(gradients, self.learning_rate.at(progress));
+        let rate = self.learning_rate.at(progress);
+        let stepped = |policy| self.optimizer.step(rate, policy, gradients);
+        self.policy = self.policy.take().map(stepped);
     }
 
-    /// One optimizer step with these gradients at a rate of the algorithm's own.
-    pub fn apply_at(&mut self, gradients: GradientsParams, rate: f64) {
-        let stepped = |policy| self.optimizer.step(rate, policy, gradients);
+    /// One step with these gradients by an optimizer of the algorithm's own.
+    pub fn apply_by(
+        &mut self,
+        optimizer: &mut ModuleOptimizer,
+        gradients: GradientsParams,
+        rate: f64,
+    ) {
+        let stepped = |policy| optimizer.step(rate, policy, gradients);
         self.policy = self.policy.take().map(stepped);
     }
 

@@ -8,8 +8,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::{
-    Batch, Calls, Dataset, LearningRate, Objective, Probe, Problem, SquaredError, Stop, Student,
-    bridge, seed,
+    Batch, Calls, Dataset, LearningRate, Objective, OptimizerKind, Probe, Problem, SquaredError,
+    Stop, Student, bridge, seed,
 };
 
 /// Everything a [`Probe`] borrows, for calling an algorithm's round without a trainer.
@@ -113,7 +113,11 @@ impl Line {
         let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);
         Self {
             harness: Harness::new(problem.clone(), oracle, seed),
-            student: Student::new(policy, LearningRate::constant(1e-3)),
+            student: Student::new(
+                policy,
+                OptimizerKind::default(),
+                LearningRate::constant(1e-3),
+            ),
             problem,
             power,
         }

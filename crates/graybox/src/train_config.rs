@@ -4,7 +4,7 @@ use graybox_model::MlpConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{at_least_one, units};
-use crate::{AlgorithmConfig, ConfigError, FailureLimit, LearningRate};
+use crate::{AlgorithmConfig, ConfigError, FailureLimit, LearningRate, OptimizerKind};
 
 /// How a policy is trained. Everything here can stand in a config file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,8 +19,12 @@ pub struct TrainConfig {
     pub batch: Option<usize>,
     /// Hidden layers of the policy.
     pub policy: MlpConfig,
-    /// The policy's learning rate.
-    pub learning_rate: LearningRate,
+    /// What turns gradients into steps, of the policy and of every network that is trained beside it. Methods that
+    /// search among weights have steps of their own.
+    pub optimizer: OptimizerKind,
+    /// The policy's learning rate; one that suits the algorithm, if not stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<LearningRate>,
     /// What trains it.
     pub algorithm: AlgorithmConfig,
     /// How often the held-out rows are scored during the run, beside before and after. A score calls the
@@ -43,7 +47,8 @@ impl Default for TrainConfig {
             seed: 1,
             batch: None,
             policy: MlpConfig::default(),
-            learning_rate: LearningRate::default(),
+            optimizer: OptimizerKind::default(),
+            learning_rate: None,
             algorithm: AlgorithmConfig::default(),
             scores: 0,
             failures: FailureLimit::default(),
@@ -62,7 +67,7 @@ impl TrainConfig {
             return Err(ConfigError::new("calls", 0, "at least 1 oracle call"));
         }
         at_least_one("batch", self.rows_per_round())?;
-        self.learning_rate.check("learning_rate")?;
+        self.policy_rate().check("learning_rate")?;
         self.failures.check()?;
         units("policy", &self.policy)?;
         self.algorithm.check()
@@ -71,5 +76,11 @@ impl TrainConfig {
     /// Training rows per round, stated or not.
     pub fn rows_per_round(&self) -> usize {
         self.batch.unwrap_or_else(|| self.algorithm.batch())
+    }
+
+    /// The policy's learning rate, stated or not.
+    pub fn policy_rate(&self) -> LearningRate {
+        self.learning_rate
+            .unwrap_or_else(|| self.algorithm.policy_rate())
     }
 }

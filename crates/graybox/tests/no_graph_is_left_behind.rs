@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use burn::prelude::*;
 use graybox::model::{Affine, HeadConfig, MlpConfig, MlpPolicy, MlpPolicyConfig, Policy};
-use graybox::{LearningRate, Student};
+use graybox::{LearningRate, OptimizerKind, Student};
 use rand::{SeedableRng, rngs::StdRng};
 
 fn student() -> (Student<MlpPolicy>, Tensor<2>) {
@@ -17,7 +17,14 @@ fn student() -> (Student<MlpPolicy>, Tensor<2>) {
     };
     let policy = config.init(&mut StdRng::seed_from_u64(1), &device);
     let x = Tensor::from_data([[0.1, 0.2], [0.3, -0.4], [-0.5, 0.6]], &device);
-    (Student::new(policy, LearningRate::constant(1e-3)), x)
+    (
+        Student::new(
+            policy,
+            OptimizerKind::default(),
+            LearningRate::constant(1e-3),
+        ),
+        x,
+    )
 }
 
 /// The fastest of a few steps; a machine that is busy slows down all but it.

@@ -12,7 +12,7 @@ use crate::statistics::median;
 pub struct Part {
     /// What it is.
     pub name: &'static str,
-    /// Paths within the algorithm's settings, and values.
+    /// As they are given to a race.
     pub off: &'static [&'static str],
 }
 
@@ -20,51 +20,54 @@ pub struct Part {
 pub const PARTS: [Part; 12] = [
     Part {
         name: "survey",
-        off: &["survey=0"],
+        off: &["anchored.survey=0"],
     },
     Part {
         name: "several policies",
-        off: &["population=1"],
+        off: &["anchored.population=1"],
     },
     Part {
         name: "constant starts",
-        off: &["constant=0"],
+        off: &["anchored.constant=0"],
     },
     Part {
         name: "targets that move",
-        off: &["ramp=0"],
+        off: &["anchored.ramp=0"],
     },
     Part {
         name: "exploration",
-        off: &["exploration.initial=1e-3", "exploration.last=1e-3"],
+        off: &[
+            "anchored.exploration.initial=1e-3",
+            "anchored.exploration.last=1e-3",
+        ],
     },
     Part {
         name: "anchors",
-        off: &["anchored=0"],
+        off: &["anchored.anchored=0"],
     },
     Part {
         name: "trust region",
-        off: &["trust=0"],
+        off: &["anchored.trust=0"],
     },
     Part {
         name: "mending",
-        off: &["mend=false"],
+        off: &["anchored.mend=false"],
     },
     Part {
         name: "weight decay where calls are few",
-        off: &["decay=0"],
+        off: &["anchored.decay=0"],
     },
     Part {
         name: "SOAP (Adam instead)",
-        off: &["optimizer=adam"],
+        off: &["train.optimizer=adam"],
     },
     Part {
         name: "closing phase",
-        off: &["closing=0"],
+        off: &["anchored.closing=0"],
     },
     Part {
         name: "calls kept back",
-        off: &["guard=0"],
+        off: &["anchored.guard=0"],
     },
 ];
 
@@ -98,14 +101,14 @@ impl Ablation {
     pub fn lanes(&self) -> Result<Vec<Lane>, RaceError> {
         let parts = PARTS.into_iter().map(Some);
         let lane = |without: Option<Part>| {
-            let name = AlgorithmConfig::default().name();
+            let name = AlgorithmConfig::default().name().to_string();
             let mut overrides = self.overrides.clone();
             for setting in without.iter().flat_map(|part| part.off) {
-                overrides.push(format!("{name}.{setting}").parse()?);
+                overrides.push(setting.parse()?);
             }
             let plan = Plan {
                 tasks: self.tasks.clone(),
-                algorithms: vec![name.to_string()],
+                algorithms: vec![name],
                 calls: vec![self.calls],
                 seeds: self.seeds.clone(),
                 rows: None,

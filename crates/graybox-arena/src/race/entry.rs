@@ -83,11 +83,12 @@ impl Entry {
             Contender::Algorithm(algorithm) => config.algorithm = algorithm.clone(),
             Contender::WhiteBox(settings) => {
                 config.batch = Some(settings.batch);
-                config.learning_rate = settings.learning_rate;
+                config.optimizer = settings.optimizer;
+                config.learning_rate = Some(settings.learning_rate);
             }
             Contender::WhiteBoxReplay(settings) => {
                 config.batch = Some(settings.batch);
-                config.learning_rate = settings.learning_rate;
+                config.learning_rate = Some(settings.learning_rate);
             }
         }
         config

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use graybox::select::with_setting;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,7 +16,7 @@ use super::{Contender, Entry, RaceError};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Override {
     name: String,
-    path: Vec<String>,
+    path: String,
     value: Value,
 }
 
@@ -31,15 +32,13 @@ impl FromStr for Override {
             reason: "expected NAME.path=value, such as joint.lambda=0.5 or train.batch=4".into(),
         };
         let (target, value) = setting.split_once('=').ok_or_else(refused)?;
-        let mut path = target.split('.').map(str::to_string);
-        let name = path.next().filter(|name| !name.is_empty());
-        let path: Vec<_> = path.collect();
-        if path.is_empty() || path.iter().any(String::is_empty) {
+        if target.split('.').any(str::is_empty) {
             return Err(refused());
         }
+        let (name, path) = target.split_once('.').ok_or_else(refused)?;
         Ok(Self {
-            name: name.ok_or_else(refused)?,
-            path,
+            name: name.to_string(),
+            path: path.to_string(),
             value: serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)),
         })
     }
@@ -47,7 +46,7 @@ impl FromStr for Override {
 
 impl fmt::Display for Override {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}={}", self.name, self.path.join("."), self.value)
+        write!(f, "{}.{}={}", self.name, self.path, self.value)
     }
 }
 
@@ -75,20 +74,10 @@ impl Override {
     }
 
     fn set<T: Serialize + DeserializeOwned>(&self, config: &T) -> Result<T, RaceError> {
-        let refused = |reason: String| RaceError::Override {
+        let changed = with_setting(config, &self.path, self.value.clone());
+        changed.map_err(|reason| RaceError::Override {
             setting: self.to_string(),
             reason,
-        };
-        let mut json = serde_json::to_value(config).map_err(|error| refused(error.to_string()))?;
-        let mut place = &mut json;
-        for (depth, key) in self.path.iter().enumerate() {
-            let fields = place
-                .as_object_mut()
-                .ok_or_else(|| refused(format!("{} has no parts", self.path[..depth].join("."))))?;
-            // A setting that is not stated by default is not in the JSON either.
-            place = fields.entry(key.clone()).or_insert(Value::Null);
-        }
-        *place = self.value.clone();
-        serde_json::from_value(json).map_err(|error| refused(error.to_string()))
+        })
     }
 }

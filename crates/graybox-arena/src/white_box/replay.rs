@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::prelude::*;
-use graybox::algorithm::{AnchoredConfig, OptimizerKind};
+use graybox::algorithm::AnchoredConfig;
 use graybox::model::Policy;
 use graybox::{
-    Adam, Algorithm, Batch, Facts, LearningRate, Probe, Problem, RoundReport, Snapshot,
-    SnapshotError, Soap, StepError, Student,
+    Algorithm, Batch, Facts, LearningRate, OptimizerKind, Probe, Problem, RoundReport, Snapshot,
+    SnapshotError, StepError, Student,
 };
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ impl Default for ReplayConfig {
                 floor: 0.1,
                 ..LearningRate::default()
             },
-            closing: 0.5,
+            closing: 1.0,
         }
     }
 }
@@ -88,13 +88,6 @@ impl ReplayConfig {
         let default = || AnchoredConfig::default().steps_per_call(budget);
         self.steps_per_call.unwrap_or_else(default)
     }
-
-    fn optimizer(&self) -> ModuleOptimizer {
-        match self.optimizer {
-            OptimizerKind::Adam => Adam.into(),
-            OptimizerKind::Soap => Soap::default().into(),
-        }
-    }
 }
 
 /// Trains a policy on stored true Jacobians.
@@ -118,7 +111,7 @@ impl WhiteBoxReplay {
     pub fn new(config: ReplayConfig, task: Arc<dyn Task>, problem: &Problem) -> Self {
         let dims = task.dims();
         Self {
-            optimizer: config.optimizer(),
+            optimizer: config.optimizer.init(),
             config,
             widths: [dims.x, dims.u, dims.y, dims.y, dims.y * dims.u],
             task,
@@ -236,7 +229,7 @@ impl<P: Policy> Algorithm<P> for WhiteBoxReplay {
         if steps == 0 || self.len() == 0 {
             return Ok(None);
         }
-        self.optimizer = self.config.optimizer();
+        self.optimizer = self.config.optimizer.init();
         let window = self.problem.data().host().len();
         let falling = LearningRate {
             floor: 0.0,
@@ -258,7 +251,7 @@ impl<P: Policy> Algorithm<P> for WhiteBoxReplay {
     }
 
     fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        let fresh = self.config.optimizer();
+        let fresh = self.config.optimizer.init();
         self.optimizer = snapshot.get_optimizer("white_box_replay.optimizer", fresh)?;
         (self.steps_due, self.kept) = snapshot.get("white_box_replay")?;
         Ok(())

@@ -54,7 +54,7 @@ mod steps;
 mod tests;
 
 use closing::Before;
-pub use config::{AnchoredConfig, OptimizerKind};
+pub use config::AnchoredConfig;
 use population::Population;
 
 pub(super) const NAME: &str = "anchored";
@@ -122,7 +122,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             untaught: surrogate.clone().train(),
             unread: Vec::new(),
             surrogate: surrogate.train(),
-            optimizer: config.optimizer.init(),
+            optimizer: problem.optimizer().init(),
             decay: 0.0,
             learning_rate: LearningRate::default(),
             error: SquaredError::scaled(problem.outcome().scale())
@@ -255,7 +255,7 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Anchored<P, S> {
             self.unread,
         ) = snapshot.get("anchored")?;
         self.untaught = self.untaught.clone().blind_to(&self.unread);
-        let fresh = self.config.optimizer.with_decay(self.decay);
+        let fresh = self.problem.optimizer().with_decay(self.decay);
         self.optimizer = snapshot.get_optimizer("anchored.optimizer", fresh)?;
         self.feasibility = Feasibility::load("anchored.feasibility", snapshot, &self.problem)?;
         let name = "anchored.population";

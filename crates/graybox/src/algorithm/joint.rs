@@ -21,10 +21,9 @@ use graybox_oracle::Answered;
 use super::skill::Skill;
 use super::{Algorithm, Facts, TrainedSurrogate};
 use crate::snapshot::Snapshot;
-use crate::student::adam;
 use crate::{
-    Batch, DeviceData, Measured, Probe, Problem, Replay, RoundReport, SnapshotError, StepError,
-    Student, seed,
+    Batch, DeviceData, Measured, OptimizerKind, Probe, Problem, Replay, RoundReport, SnapshotError,
+    StepError, Student, seed,
 };
 
 mod config;
@@ -40,6 +39,7 @@ pub struct Joint<S> {
     config: JointConfig,
     surrogate: S,
     optimizer: ModuleOptimizer,
+    trained_by: OptimizerKind,
     replay: Replay,
     skill: Skill,
     data: DeviceData,
@@ -64,7 +64,8 @@ impl<S: Surrogate> Joint<S> {
         Self {
             config,
             surrogate: surrogate.train(),
-            optimizer: adam(),
+            optimizer: problem.optimizer().init(),
+            trained_by: problem.optimizer(),
             replay: Replay::new(dims.x, dims.u, dims.y),
             skill: Skill::default(),
             data: problem.data().clone(),
@@ -164,7 +165,7 @@ impl<P: Policy, S: Surrogate> Algorithm<P> for Joint<S> {
 
     fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         self.surrogate = snapshot.get_module("joint.surrogate", self.surrogate.clone())?;
-        self.optimizer = snapshot.get_optimizer("joint.optimizer", adam())?;
+        self.optimizer = snapshot.get_optimizer("joint.optimizer", self.trained_by.init())?;
         self.skill = snapshot.get("joint.skill")?;
         let device = self.data.x().device();
         self.replay = Replay::load("joint.replay", snapshot, &device)?;

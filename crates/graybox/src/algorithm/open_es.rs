@@ -8,6 +8,7 @@
 //! Failed rows   leave the pair on both sides
 //! Source        Salimans et al., arXiv:1703.03864 (2017)
 
+use burn::optim::ModuleOptimizer;
 use graybox_model::Policy;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use super::{Algorithm, Facts};
 use crate::error::{at_least_one, positive};
 use crate::snapshot::Snapshot;
 use crate::{
-    Batch, ConfigError, LearningRate, Probe, RoundReport, SnapshotError, StepError, Student,
+    Adam, Batch, ConfigError, LearningRate, Probe, RoundReport, SnapshotError, StepError, Student,
 };
 
 pub(super) const NAME: &str = "open_es";
@@ -55,15 +56,19 @@ impl OpenEsConfig {
 }
 
 /// Trains a policy by antithetic pairs of its weights.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct OpenEs {
     config: OpenEsConfig,
+    optimizer: ModuleOptimizer,
 }
 
 impl OpenEs {
     /// Takes checked settings.
     pub fn new(config: OpenEsConfig) -> Self {
-        Self { config }
+        Self {
+            config,
+            optimizer: Adam.into(),
+        }
     }
 
     fn ask<P: Policy>(
@@ -111,16 +116,17 @@ impl<P: Policy> Algorithm<P> for OpenEs {
         if loss.is_some() {
             population::rank(&mut pairs);
             let gradients = population::gradients(student, &self.gradient(&pairs), probe);
-            student.apply_at(gradients, rate);
+            student.apply_by(&mut self.optimizer, gradients, rate);
         }
         Ok(RoundReport::new(loss))
     }
 
-    fn save(&self, _: &mut Snapshot) -> Result<(), SnapshotError> {
-        Ok(())
+    fn save(&self, snapshot: &mut Snapshot) -> Result<(), SnapshotError> {
+        snapshot.put_optimizer("open_es.optimizer", &self.optimizer)
     }
 
-    fn load(&mut self, _: &Snapshot) -> Result<(), SnapshotError> {
+    fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        self.optimizer = snapshot.get_optimizer("open_es.optimizer", Adam.into())?;
         Ok(())
     }
 }

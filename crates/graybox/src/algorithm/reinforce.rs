@@ -23,9 +23,8 @@ use serde::{Deserialize, Serialize};
 use super::{Algorithm, Facts, baseline, population, rows};
 use crate::error::{at_least_one, positive};
 use crate::snapshot::Snapshot;
-use crate::student::adam;
 use crate::{
-    Batch, ConfigError, LearningRate, Probe, Problem, RoundReport, SnapshotError, StepError,
+    Adam, Batch, ConfigError, LearningRate, Probe, Problem, RoundReport, SnapshotError, StepError,
     Student,
 };
 
@@ -56,7 +55,7 @@ impl Default for ReinforceConfig {
     fn default() -> Self {
         Self {
             draws: 2,
-            sigma: 0.2,
+            sigma: 0.3,
             sigma_floor: 0.03,
             sigma_rate: LearningRate {
                 initial: 0.015,
@@ -100,7 +99,7 @@ impl Reinforce {
         Self {
             config,
             head: head.init(problem.device()).train(),
-            optimizer: adam(),
+            optimizer: Adam.into(),
             actions: problem.actions().clone(),
             earlier: None,
         }
@@ -225,7 +224,7 @@ impl<P: Policy> Algorithm<P> for Reinforce {
     fn load(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         self.earlier = snapshot.get("reinforce.earlier")?;
         self.head = snapshot.get_module("reinforce.head", self.head.clone())?;
-        self.optimizer = snapshot.get_optimizer("reinforce.optimizer", adam())?;
+        self.optimizer = snapshot.get_optimizer("reinforce.optimizer", Adam.into())?;
         Ok(())
     }
 }
@@ -310,7 +309,7 @@ mod tests {
             ..ReinforceConfig::default()
         };
         let mut method = Reinforce::new(config, line.problem());
-        for _ in 0..400 {
+        for _ in 0..600 {
             let (student, batch, mut probe) = line.parts();
             method.round(student, &batch, &mut probe).unwrap();
         }
@@ -332,7 +331,7 @@ mod tests {
             refused(ReinforceConfig { sigma, ..config }),
             "reinforce.sigma"
         );
-        let sigma_floor = 0.2;
+        let sigma_floor = 0.4;
         let config = ReinforceConfig {
             sigma_floor,
             ..config

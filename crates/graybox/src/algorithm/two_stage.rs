@@ -12,7 +12,7 @@
 //! surrogate knows of. With more than one cycle the second and later ones collect around the policy as it
 //! has become.
 
-use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::optim::GradientsParams;
 use burn::prelude::*;
 use graybox_model::{MlpSurrogate, Policy, Surrogate, Term};
 use graybox_oracle::{Answered, Rows};
@@ -21,9 +21,9 @@ use rand::seq::SliceRandom;
 
 use super::{Algorithm, Facts, TrainedSurrogate, population, rows};
 use crate::snapshot::Snapshot;
-use crate::student::adam;
 use crate::{
-    Batch, DeviceData, Probe, Problem, Replay, RoundReport, SnapshotError, StepError, Student, seed,
+    Batch, DeviceData, OptimizerKind, Probe, Problem, Replay, RoundReport, SnapshotError,
+    StepError, Student, seed,
 };
 
 mod config;
@@ -44,6 +44,7 @@ pub struct TwoStage {
     surrogate: MlpSurrogate,
     replay: Replay,
     data: DeviceData,
+    trained_by: OptimizerKind,
     /// Cycles that are over.
     done: usize,
 }
@@ -85,6 +86,7 @@ impl TwoStage {
             surrogate,
             replay: Replay::new(dims.x, dims.u, dims.y),
             data: problem.data().clone(),
+            trained_by: problem.optimizer(),
             done: 0,
         }
     }
@@ -136,7 +138,7 @@ impl TwoStage {
             probe.read([losses.mean()])[0]
         };
 
-        let mut optimizer: ModuleOptimizer = adam();
+        let mut optimizer = self.trained_by.init();
         let mut best = (error(&self.surrogate, probe), self.surrogate.clone());
         let (mut updates, mut worse) = (0, 0);
         let every = self.config.fit_updates.div_ceil(CHECKS);

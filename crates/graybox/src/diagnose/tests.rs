@@ -40,7 +40,7 @@ fn told<O: IntoOutcome>(
     let config = TrainConfig {
         calls: 960,
         policy: MlpConfig::new([16]),
-        learning_rate,
+        learning_rate: Some(learning_rate),
         algorithm,
         ..TrainConfig::default()
     };
@@ -264,7 +264,7 @@ fn calls_that_never_leave_the_policy_are_named() {
 
 #[test]
 fn a_loss_that_was_lower_before_is_named() {
-    let wild = LearningRate::constant(0.5);
+    let wild = LearningRate::constant(5.0);
     let joint = AlgorithmConfig::Joint(joint());
     let found = told(problem(|x| 0.8 * x), joint, wild, |x, u| [u + 0.3 * x]);
     let rising = |found: &Diagnosis| matches!(found, Diagnosis::LearningRateTooHigh { .. });

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::algorithm::{JointConfig, Routing, SpsaConfig};
-use crate::{AlgorithmConfig, Dataset, LearningRate};
+use crate::{AlgorithmConfig, Dataset, LearningRate, OptimizerKind};
 use burn::prelude::*;
 use graybox_model::{HeadConfig, MlpConfig};
 use graybox_oracle::{Dims, Outcome, RowError, Rows};
@@ -149,6 +149,7 @@ fn choosing_by_l_star_rewards_the_surrogate_that_lies() {
     let config = TrainConfig {
         algorithm: AlgorithmConfig::Joint(biased),
         policy: MlpConfig::new([16, 16]),
+        optimizer: OptimizerKind::Adam,
         ..TrainConfig::default()
     };
     let candidates = vary(&config, "algorithm.lambda", &[0.01, 3.0]).unwrap();

@@ -47,7 +47,7 @@ impl<P: Policy> Trainer<P> {
         new_policy: PolicyFactory<P>,
     ) -> Result<Self, TrainError> {
         config.check()?;
-        let problem = problem.with_seed(config.seed);
+        let problem = problem.in_run(&config);
         let algorithm = config.algorithm.init(&problem, &new_policy)?;
         Self::with_algorithm(config, problem, oracle, &new_policy, algorithm)
     }
@@ -67,13 +67,13 @@ impl<P: Policy> Trainer<P> {
         if config.asynchronous && algorithm.asynchronous().is_none() {
             return Err(TrainError::Waits(algorithm.facts().name));
         }
-        let problem = problem.with_seed(config.seed);
+        let problem = problem.in_run(&config);
         check_widths(&problem, oracle.dims(), "the oracle")?;
         let budget = Budget::new(config.calls)
             .map_err(|error| ConfigError::new("calls", config.calls, error.to_string()))?;
         let policy = new_policy(&mut seed::stream(config.seed, "policy", 0));
         Ok(Self {
-            student: Student::new(policy, config.learning_rate),
+            student: Student::new(policy, config.optimizer, config.policy_rate()),
             metered: metered(oracle, budget, config.asynchronous),
             algorithm,
             problem,

@@ -12,8 +12,8 @@ use graybox::model::{FlatLayout, HeadConfig, MlpConfig, MlpPolicy, Policy as _};
 use graybox::oracle::{Answered, Dims, FnOracle, Oracle, Outcome, Queries, RowError, Rows};
 use graybox::testing::Harness;
 use graybox::{
-    Algorithm, AlgorithmConfig, Dataset, LearningRate, Observer, Problem, Progress, Silent, Stop,
-    Student, TrainConfig, TrainError, Trainer,
+    Algorithm, AlgorithmConfig, Dataset, LearningRate, Observer, OptimizerKind, Problem, Progress,
+    Silent, Stop, Student, TrainConfig, TrainError, Trainer,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -83,10 +83,10 @@ fn config(algorithm: AlgorithmConfig, calls: u64, seed: u64) -> TrainConfig {
         calls,
         seed,
         policy: MlpConfig::new([]),
-        learning_rate: LearningRate {
+        learning_rate: Some(LearningRate {
             initial: 1e-2,
             floor: 0.0,
-        },
+        }),
         algorithm,
         ..TrainConfig::default()
     }
@@ -115,7 +115,11 @@ impl Bench {
         let (oracle, seen) = Plane::new();
         Self {
             algorithm: config.init(&problem, &new_policy).unwrap(),
-            student: Student::new(policy, LearningRate::constant(1e-2)),
+            student: Student::new(
+                policy,
+                OptimizerKind::default(),
+                LearningRate::constant(1e-2),
+            ),
             harness: Harness::new(problem.clone(), oracle, 1),
             problem,
             seen,

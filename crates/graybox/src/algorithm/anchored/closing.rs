@@ -91,7 +91,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             self.optimizer.clone(),
             self.population.members[0].student.clone(),
         );
-        self.optimizer = self.config.optimizer.with_decay(self.decay);
+        self.optimizer = self.problem.optimizer().with_decay(self.decay);
         let batch = CLOSING_BATCH * self.config.surrogate_batch;
         for step in 0..steps {
             if probe.stopped() {
@@ -107,7 +107,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             ..self.learning_rate
         };
         let policy = best.student.policy().clone();
-        best.student = Student::with_optimizer(policy, self.config.optimizer.init(), rate);
+        best.student = Student::with_optimizer(policy, self.problem.optimizer().init(), rate);
         for step in 0..steps {
             if probe.stopped() {
                 break;

@@ -1,39 +1,12 @@
 //! What can be chosen of [`Anchored`](super::Anchored), each part with the value that switches it off.
 
-use burn::optim::ModuleOptimizer;
 use graybox_model::MlpConfig;
 use graybox_oracle::Dims;
 use serde::{Deserialize, Serialize};
 
+use crate::ConfigError;
 use crate::error::{at_least_one, not_negative, positive, units};
 use crate::exploration::Annealed;
-use crate::student::adam;
-use crate::{ConfigError, Soap};
-
-/// What turns gradients into steps, for policies and surrogate alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerKind {
-    /// Adam: no products of matrices, for layers too wide for those.
-    Adam,
-    /// [`Soap`].
-    #[default]
-    Soap,
-}
-
-impl OptimizerKind {
-    pub(super) fn init(self) -> ModuleOptimizer {
-        self.with_decay(0.0)
-    }
-
-    /// Adam goes without the decay.
-    pub(super) fn with_decay(self, decay: f64) -> ModuleOptimizer {
-        match self {
-            Self::Adam => adam(),
-            Self::Soap => Soap { decay }.into(),
-        }
-    }
-}
 
 /// Settings of [`Anchored`](super::Anchored).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,8 +58,6 @@ pub struct AnchoredConfig {
     pub policy_batch: usize,
     /// Rows of the surrogate's batch.
     pub surrogate_batch: usize,
-    /// For policies and surrogate.
-    pub optimizer: OptimizerKind,
     /// Hidden layers of the surrogate.
     pub surrogate: MlpConfig,
     /// Number of surrogates whose mean is the prediction.
@@ -124,12 +95,11 @@ impl Default for AnchoredConfig {
             blind: true,
             policy_batch: 32,
             surrogate_batch: 64,
-            optimizer: OptimizerKind::Soap,
             surrogate: MlpConfig::default(),
             ensemble: 1,
             learning_rate: 3e-3,
             decay: 0.1,
-            closing: 0.5,
+            closing: 1.0,
             guard: 0.04,
         }
     }

@@ -66,7 +66,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         if self.forgotten == 0 {
             return self.surrogate.valid();
         }
-        let fresh = self.config.optimizer.with_decay(self.decay);
+        let fresh = self.problem.optimizer().with_decay(self.decay);
         let as_it_was = (
             self.surrogate.clone(),
             std::mem::replace(&mut self.optimizer, fresh),

@@ -38,7 +38,7 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             ..student.learning_rate()
         };
         self.decay = self.config.decay(self.problem.dims(), probe.budget());
-        self.optimizer = self.config.optimizer.with_decay(self.decay);
+        self.optimizer = self.problem.optimizer().with_decay(self.decay);
         if self.config.blind {
             self.look_past_wishes(next, probe)?;
         }
@@ -96,13 +96,13 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         self.forgotten = self.replay.len() - self.replay.recalled();
         if self.forgotten > 0 {
             self.surrogate = self.untaught.clone();
-            self.optimizer = self.config.optimizer.with_decay(self.decay);
+            self.optimizer = self.problem.optimizer().with_decay(self.decay);
         }
     }
 
     pub(super) fn new_student(&self, id: u64) -> Student<P> {
         let policy = (self.new_policy)(&mut seed::stream(self.problem.seed(), "policy", id));
-        Student::with_optimizer(policy, self.config.optimizer.init(), self.learning_rate)
+        Student::with_optimizer(policy, self.problem.optimizer().init(), self.learning_rate)
     }
 
     /// Contexts and targets of the training rows, or of as many as will do.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::Harness;
-use crate::{Dataset, LearningRate, SquaredError, bridge};
+use crate::{Dataset, LearningRate, OptimizerKind, SquaredError, bridge};
 use burn::optim::SgdConfig;
 use graybox_model::{Affine, FlatLayout, HeadConfig, MlpConfig, MlpPolicy};
 use graybox_oracle::{Dims, FnOracle, Outcome, RowError};
@@ -25,7 +25,7 @@ fn bounded() -> HeadConfig {
 fn student(problem: &Problem) -> Student<MlpPolicy> {
     let policy = problem.policy(&MlpConfig::new([8]));
     let policy = policy.init(&mut seed::stream(1, "test", 0), &Device::flex());
-    Student::new(policy, LearningRate::default())
+    Student::new(policy, OptimizerKind::default(), LearningRate::default())
 }
 
 fn outcome(x: &[f64], u: &[f64]) -> Outcome {

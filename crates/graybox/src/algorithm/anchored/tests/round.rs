@@ -7,6 +7,7 @@ use graybox_oracle::{Dims, FnOracle};
 
 use super::super::*;
 use super::{edged, parabola, problem, small, thorough};
+use crate::OptimizerKind;
 use crate::testing::Harness;
 
 /// An algorithm outside a trainer.
@@ -24,7 +25,7 @@ impl Bench {
         let policy = new_policy(&mut seed::stream(1, "policy", 0));
         Self {
             anchored: Anchored::new(config, &problem, &new_policy),
-            student: Student::new(policy, LearningRate::default()),
+            student: Student::new(policy, OptimizerKind::default(), LearningRate::default()),
             problem,
         }
     }
