@@ -8,7 +8,10 @@ use burn::prelude::Device;
 use graybox::algorithm::{AnchoredConfig, FiniteDifferenceConfig, Step};
 use graybox::model::HeadConfig;
 use graybox::oracle::{Dims, FnOracle, Rows};
-use graybox::{AlgorithmConfig, Dataset, Observer, Problem, Progress, Stop, TrainConfig, Trainer};
+use graybox::{
+    AlgorithmConfig, Dataset, Observer, OptimizerKind, Problem, Progress, Stop, TrainConfig,
+    Trainer,
+};
 
 use crate::contest::{Case, Contender};
 use crate::joint;
@@ -32,14 +35,14 @@ pub(crate) fn anchored(rows: usize) -> Case {
     let steps = (STEPS_PER_CALL * rows as f64) as usize;
     Case {
         name: format!("default round {rows} calls"),
-        ours: contender(algorithm, rows, 1),
+        ours: contender(algorithm, OptimizerKind::Soap, rows, 1),
         bound: None,
         peers: vec![("jax", format!("round {rows} {steps}"))],
         calls: rows,
     }
 }
 
-/// A step along central differences of this many actions: `2 d_u` calls per row.
+/// A step of Adam along central differences of this many actions: `2 d_u` calls per row.
 pub(crate) fn differences(rows: usize, d_u: usize) -> Case {
     let algorithm = AlgorithmConfig::FiniteDifference(FiniteDifferenceConfig {
         step: Step::Fixed(1e-3),
@@ -48,7 +51,7 @@ pub(crate) fn differences(rows: usize, d_u: usize) -> Case {
     let peers = ["jax", "torch"];
     Case {
         name: format!("differences d_u {d_u} batch {rows}"),
-        ours: contender(algorithm, rows, d_u),
+        ours: contender(algorithm, OptimizerKind::Adam, rows, d_u),
         bound: None,
         peers: peers
             .into_iter()
@@ -66,13 +69,25 @@ fn oracle(x: &[f64], u: &[f64]) -> [f64; 2] {
     [x[0] * mean + 0.3 * square, x[1] - mean]
 }
 
-fn contender(algorithm: AlgorithmConfig, rows: usize, d_u: usize) -> Contender {
+fn contender(
+    algorithm: AlgorithmConfig,
+    optimizer: OptimizerKind,
+    rows: usize,
+    d_u: usize,
+) -> Contender {
     let (begin, ready) = channel();
     let (tell, told) = channel();
+    let config = TrainConfig {
+        calls: u64::from(u32::MAX),
+        batch: Some(rows),
+        optimizer,
+        algorithm,
+        ..TrainConfig::default()
+    };
     thread::spawn(move || {
         let stop = Stop::new();
         let pace = Pace { ready, tell, stop };
-        if let Err(error) = train(algorithm, rows, d_u, pace) {
+        if let Err(error) = train(config, d_u, pace) {
             eprintln!("the run ended: {error:#}");
         }
     });
@@ -86,7 +101,7 @@ fn contender(algorithm: AlgorithmConfig, rows: usize, d_u: usize) -> Contender {
     })
 }
 
-fn train(algorithm: AlgorithmConfig, rows: usize, d_u: usize, mut pace: Pace) -> Result<()> {
+fn train(config: TrainConfig, d_u: usize, mut pace: Pace) -> Result<()> {
     let wide = |values: Vec<f32>| {
         let values = values.into_iter().map(f64::from).collect();
         Rows::from_vec(2, values)
@@ -95,12 +110,6 @@ fn train(algorithm: AlgorithmConfig, rows: usize, d_u: usize, mut pace: Pace) ->
     let data = Dataset::new(wide(x)?, wide(target)?)?;
     let actions = HeadConfig::scaled(vec![0.0; d_u], vec![1.0; d_u])?;
     let problem = Problem::new(data, actions, &Device::flex())?;
-    let config = TrainConfig {
-        calls: u64::from(u32::MAX),
-        batch: Some(rows),
-        algorithm,
-        ..TrainConfig::default()
-    };
     let oracle = FnOracle::new(Dims::new(2, d_u, 2), oracle);
     let trainer = Trainer::new(config, problem, oracle)?;
     trainer.with_stop(pace.stop.clone()).run(&mut pace)?;

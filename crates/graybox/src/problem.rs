@@ -121,11 +121,18 @@ impl Problem {
         }
     }
 
+    /// Another optimizer than the default, for the networks of an algorithm that is used without a trainer, which
+    /// sets its own.
+    #[must_use]
+    pub fn with_optimizer(mut self, optimizer: OptimizerKind) -> Self {
+        self.optimizer = optimizer;
+        self
+    }
+
     /// The problem as a run with these settings has it.
     pub(crate) fn in_run(mut self, config: &TrainConfig) -> Self {
         self.seed = config.seed;
-        self.optimizer = config.optimizer;
-        self
+        self.with_optimizer(config.optimizer)
     }
 
     /// The widths `d_x`, `d_u`, `d_y`.

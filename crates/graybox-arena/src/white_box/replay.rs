@@ -287,6 +287,6 @@ mod tests {
     fn stored_jacobians_reach_further_than_those_used_once() {
         let replayed = loss("white_box_replay", &["white_box_replay.steps_per_call=5"]);
         let once = loss("white_box", &[]);
-        assert!(100.0 * replayed < once, "{replayed}, and {once}");
+        assert!(20.0 * replayed < once, "{replayed}, and {once}");
     }
 }

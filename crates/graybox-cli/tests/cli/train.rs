@@ -141,7 +141,7 @@ fn a_run_whose_calls_all_fail_says_so_and_keeps_its_results() {
 fn a_good_policy_that_goes_on_too_fast_is_told_so() {
     let desk = Desk::with_settings();
     desk.ok("train run.toml --calls 640 --out good");
-    let fast = "learning_rate = { initial = 0.1, floor = 1.0 }";
+    let fast = "learning_rate = { initial = 1.0, floor = 1.0 }";
     desk.edit("run.toml", "\nseed = 1", &format!("\nseed = 1\n{fast}"));
     desk.ok("train run.toml --calls 320 --out fast --policy good/policy.safetensors");
     let page = desk.read("fast/report.html");

@@ -40,7 +40,7 @@ use crate::{Batch, ConfigError, Probe, RoundReport, SnapshotError, StepError, St
 /// let config = TrainConfig {
 ///     calls: 4_000,
 ///     batch: Some(4),
-///     learning_rate: LearningRate { initial: 0.03, floor: 0.0 },
+///     learning_rate: Some(LearningRate { initial: 0.03, floor: 0.0 }),
 ///     ..TrainConfig::default()
 /// };
 /// let oracle = FnOracle::new(Dims::new(1, 1, 1), |_, u| [u[0]]);

@@ -108,18 +108,15 @@ struct Bench {
 
 impl Bench {
     fn new(config: &AlgorithmConfig, data: Dataset) -> Self {
-        let problem = problem(data);
+        // Not SOAP, which makes whole steps of what is but rounding, as long as its bases have seen little.
+        let problem = problem(data).with_optimizer(OptimizerKind::Adam);
         let body = problem.policy(&MlpConfig::new([]));
         let new_policy: PolicyFactory<_> = Arc::new(move |rng| body.init(rng, &Device::flex()));
         let policy = new_policy(&mut StdRng::seed_from_u64(3));
         let (oracle, seen) = Plane::new();
         Self {
             algorithm: config.init(&problem, &new_policy).unwrap(),
-            student: Student::new(
-                policy,
-                OptimizerKind::default(),
-                LearningRate::constant(1e-2),
-            ),
+            student: Student::new(policy, problem.optimizer(), LearningRate::constant(1e-2)),
             harness: Harness::new(problem.clone(), oracle, 1),
             problem,
             seen,
