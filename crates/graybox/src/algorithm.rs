@@ -235,7 +235,6 @@ impl AlgorithmConfig {
     pub fn policy_rate(&self) -> LearningRate {
         let initial = match self {
             Self::FiniteDifference(_) | Self::Spsa(_) => 6e-3,
-            Self::Reinforce(_) => 4e-3,
             _ => LearningRate::default().initial,
         };
         LearningRate {

@@ -32,17 +32,19 @@ pub fn with_setting<T: Serialize + DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TrainConfig;
+    use crate::{LearningRate, TrainConfig};
 
     #[test]
     fn a_part_of_what_is_not_stated_can_be_set() {
         let config = TrainConfig::default();
         assert_eq!(config.learning_rate, None);
         let changed = with_setting(&config, "learning_rate.initial", 0.5.into()).unwrap();
-        assert_eq!(changed.policy_rate().initial, 0.5);
         let changed = with_setting(&changed, "learning_rate.floor", 0.25.into()).unwrap();
-        let rate = changed.policy_rate();
-        assert_eq!((rate.initial, rate.floor), (0.5, 0.25));
+        let rate = LearningRate {
+            initial: 0.5,
+            floor: 0.25,
+        };
+        assert_eq!(changed.learning_rate, Some(rate));
     }
 
     #[test]
