@@ -1,4 +1,4 @@
-//! The optimizer of every network here.
+//! Adam, one pass over each parameter.
 
 use burn::optim::{AdamState, AdaptiveMomentumState, LearningRate, Optimizer};
 use burn::prelude::*;
