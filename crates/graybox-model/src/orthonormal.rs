@@ -1,44 +1,99 @@
 //! Gram–Schmidt, for bases that turn a little at a time.
 
 /// The rows of an `[n, n]` matrix, made orthonormal from the first to the last, take the place of the old
-/// `vectors`. A row that the rows before it already span gives way to the old direction.
+/// `vectors`, which are orthonormal. A row of which the rows before it leave nothing but rounding gives way to the
+/// [old direction](Leftover), so that a direction nothing is known of stays as it was.
 ///
 /// In double precision, and twice, which is as good as any method (Giraud, Langou & Rozložník, 2005).
 pub(crate) fn rows(n: usize, towards: &[f32], vectors: &mut [f32]) {
+    let noise = noise(n, towards);
+    let mut old = Leftover::new(n, vectors);
     let mut done: Vec<Vec<f64>> = Vec::with_capacity(n);
     for k in 0..n {
-        let span = k * n..(k + 1) * n;
-        let mut row = Vec::new();
-        for from in [&towards[span.clone()], &vectors[span.clone()]] {
-            row = from.iter().copied().map(f64::from).collect();
-            let before = norm(&row);
-            for _ in 0..2 {
-                for other in &done {
-                    remove(&mut row, other);
-                }
-            }
-            let length = norm(&row);
-            if kept(length, before) {
-                for value in &mut row {
-                    *value /= length;
-                }
-                break;
-            }
+        let mut row = widened(&towards[k * n..(k + 1) * n]);
+        remove_all(&mut row, &done);
+        if norm(&row) <= noise {
+            row = widened(old.instead_of(k, done.iter().map(Vec::as_slice)));
+            remove_all(&mut row, &done);
         }
-        for (vector, value) in vectors[span].iter_mut().zip(&row) {
+        let length = norm(&row);
+        for (vector, value) in vectors[k * n..(k + 1) * n].iter_mut().zip(&mut row) {
+            *value /= length;
             *vector = *value as f32;
         }
         done.push(row);
     }
 }
+/// What rounding to single precision may leave of the longest of these rows.
+pub(crate) fn noise(n: usize, rows: &[f32]) -> f64 {
+    let square = |row: &[f32]| {
+        row.iter()
+            .map(|value| f64::from(value * value))
+            .sum::<f64>()
+    };
+    let longest = rows.chunks_exact(n.max(1)).map(square).fold(0.0, f64::max);
+    (f64::from(f32::EPSILON) * longest.sqrt()).max(f64::MIN_POSITIVE)
+}
 
-/// Whether enough of a row is left to say where it points.
-pub(crate) fn kept(length: f64, before: f64) -> bool {
-    length > 1e-10 * before && length > f64::MIN_POSITIVE
+/// Old directions, and how much of each lies outside of what the new rows span.
+pub(crate) struct Leftover {
+    n: usize,
+    vectors: Vec<f32>,
+    /// The square of that, and of how many rows.
+    outside: Vec<f64>,
+    rows: usize,
+}
+
+impl Leftover {
+    /// Of these orthonormal rows, `[n, n]`.
+    pub(crate) fn new(n: usize, vectors: &[f32]) -> Self {
+        Self {
+            n,
+            vectors: vectors.to_vec(),
+            outside: vec![1.0; n],
+            rows: 0,
+        }
+    }
+
+    /// The old direction of the row that comes next, or the one with the most outside where little of it is.
+    pub(crate) fn instead_of<'a>(
+        &mut self,
+        row_idx: usize,
+        rows: impl Iterator<Item = &'a [f64]>,
+    ) -> &[f32] {
+        for row in rows.skip(self.rows) {
+            let vectors = self.vectors.chunks_exact(self.n);
+            for (outside, vector) in self.outside.iter_mut().zip(vectors) {
+                let along: f64 = row.iter().zip(vector).map(|(a, b)| a * f64::from(*b)).sum();
+                *outside -= along * along;
+            }
+            self.rows += 1;
+        }
+        let mut most = row_idx;
+        if self.outside[row_idx] < 0.25 {
+            for (idx, outside) in self.outside.iter().enumerate() {
+                if *outside > self.outside[most] {
+                    most = idx;
+                }
+            }
+        }
+        &self.vectors[most * self.n..(most + 1) * self.n]
+    }
+}
+
+fn widened(row: &[f32]) -> Vec<f64> {
+    row.iter().copied().map(f64::from).collect()
 }
 
 fn norm(row: &[f64]) -> f64 {
     row.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+/// Takes what lies along these orthonormal rows from another.
+fn remove_all(row: &mut [f64], others: &[Vec<f64>]) {
+    for other in others.iter().chain(others) {
+        remove(row, other);
+    }
 }
 
 /// Takes the part along a unit vector from a row.
@@ -75,6 +130,30 @@ mod tests {
         let mut vectors = identity(3);
         rows(3, &singular, &mut vectors);
         assert_orthonormal(&vectors, 3);
+    }
+
+    #[test]
+    fn a_direction_nothing_is_known_of_stays_whatever_rounding_says_of_it() {
+        // Of rank one, but for rounding.
+        let direction = [0.6f32, 0.0, 0.8, 0.0];
+        let turned = |noise: f32| {
+            let rng = &mut StdRng::seed_from_u64(3);
+            let entry = |idx: usize| {
+                direction[idx / 4] * direction[idx % 4] + noise * rng.random_range(-1.0..1.0f32)
+            };
+            let towards: Vec<f32> = (0..16).map(entry).collect();
+            let mut vectors = identity(4);
+            rows(4, &towards, &mut vectors);
+            assert_orthonormal(&vectors, 4);
+            vectors
+        };
+        let exact = turned(0.0);
+        for (one, other) in exact.iter().zip(turned(f32::EPSILON)) {
+            assert!((one - other).abs() < 1e-5, "{one} {other}");
+        }
+        // The second and the last direction, which it does not touch.
+        assert_eq!(exact[4..8], [0.0, 1.0, 0.0, 0.0]);
+        assert_eq!(exact[12..], [0.0, 0.0, 0.0, 1.0]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct SoapStep {
     pub beta_gram: f32,
     /// Share of the matrix that goes, apart from the gradient.
     pub decay: f64,
-    /// Whether the bases are first brought up to date by one step of orthogonal iteration.
+    /// Whether the bases are then brought up to date by one step of orthogonal iteration.
     pub turn: bool,
 }
 
@@ -112,12 +112,16 @@ impl SoapStep {
         means: SoapMeans,
     ) -> (Tensor<2>, SoapMeans) {
         let SoapMeans {
-            moments: [mut first, second],
+            moments: [first, second],
             bases: [mut left, mut right],
         } = means;
+        let inner = inwards(&left, &right, gradient.clone());
+        let still = inner.zeros_like();
+        let (step, [mut first, second]) = self.adam.composed(still, inner, [first, second]);
+        let step = outwards(&left, &right, step);
         let transposed = gradient.clone().transpose();
         left.observe(gradient.clone().matmul(transposed.clone()), self.beta_gram);
-        right.observe(transposed.matmul(gradient.clone()), self.beta_gram);
+        right.observe(transposed.matmul(gradient), self.beta_gram);
         if self.turn {
             // The mean gradient moves to the new basis; its square stays, as in the paper.
             let mean = outwards(&left, &right, first);
@@ -125,12 +129,8 @@ impl SoapStep {
             right.turn();
             first = inwards(&left, &right, mean);
         }
-        let inner = inwards(&left, &right, gradient);
-        let still = inner.zeros_like();
-        let (step, moments) = self.adam.composed(still, inner, [first, second]);
-        let step = outwards(&left, &right, step);
         let means = SoapMeans {
-            moments,
+            moments: [first, second],
             bases: [left, right],
         };
         (parameter * (1.0 - self.decay) + step, means)

@@ -68,10 +68,17 @@ impl<P: Policy> Trainer<P> {
             self.tell(self.line(None, self.loss_before), observer);
         }
         let (ending, reason) = self.train(observer)?;
+        let position = self.metered.meter().position;
         let loss_after = match ending {
             Ending::OracleGone => None,
             _ => self.score()?,
         };
+        if ending != Ending::BudgetSpent && self.metered.unanswered().is_none() {
+            // Whoever goes on from here counts the calls of this score too, and asks other rows in their place.
+            let meter = self.metered.meter();
+            self.metered.resume(Meter { position, ..meter });
+            self.save(true)?;
+        }
         self.tell(self.line(None, loss_after), observer);
         let diagnoses = self.diagnose(observer);
         let meter = self.metered.meter();

@@ -9,8 +9,8 @@ use graybox::algorithm::AnchoredConfig;
 use graybox::model::{HeadConfig, Layout, MlpConfig, MlpPolicy, save_weights};
 use graybox::oracle::{Dims, FnOracle, Lanes, RowError, Rows};
 use graybox::{
-    AlgorithmConfig, Dataset, Ending, Observer, Problem, Progress, Silent, Stop, TrainConfig,
-    TrainError, Trainer,
+    AlgorithmConfig, Dataset, Ending, Observer, Problem, Progress, RunReport, Silent, Stop,
+    TrainConfig, TrainError, Trainer,
 };
 
 const DIMS: Dims = Dims { x: 1, u: 1, y: 1 };
@@ -148,20 +148,29 @@ fn a_stopped_run_learns_from_what_was_on_its_way_and_goes_on_from_there() {
         let stop = Stop::new();
         let mut trainer = Trainer::new(config(200, 1), problem(), Arc::clone(&oracle))
             .unwrap()
+            .with_held_out(problem().data().host().clone())
             .with_stop(stop.clone())
             .with_checkpoint(folder.path().join("checkpoint"), Duration::ZERO);
         trainer.run(&mut StopAt(until, stop)).unwrap()
     };
+    // A score the run was stopped with is counted by the one that goes on.
+    let counted_all = |report: &RunReport| {
+        let all = report.oracle_calls + report.scoring_calls;
+        assert_eq!(
+            (all, report.paid_calls),
+            (calls.load(Ordering::Relaxed) as u64, all)
+        );
+    };
     let stopped = run(90);
     assert_eq!(stopped.ending, Ending::Stopped);
-    assert_eq!(stopped.oracle_calls, calls.load(Ordering::Relaxed) as u64);
+    counted_all(&stopped);
     assert!((90..200).contains(&stopped.oracle_calls));
     let ended = run(1_000);
     assert_eq!(
         (ended.ending, ended.oracle_calls),
         (Ending::BudgetSpent, 200)
     );
-    assert_eq!(calls.load(Ordering::Relaxed), 200);
+    counted_all(&ended);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::vectorize_to_avx2;
-use crate::orthonormal::kept;
+use crate::orthonormal::{Leftover, noise};
 
 /// Rows that go through the rows before them together.
 const BLOCK: usize = 4;
@@ -40,6 +40,8 @@ impl WithSimd for Orthonormalize<'_> {
         {
             widen(from, row);
         }
+        let noise = noise(n, self.towards);
+        let mut old = Leftover::new(n, self.vectors);
         for first in (0..n).step_by(BLOCK) {
             let rows = BLOCK.min(n - first);
             let (before, rest) = done.split_at_mut(first * stride);
@@ -58,7 +60,6 @@ impl WithSimd for Orthonormalize<'_> {
             for k in first..first + rows {
                 let (before, rest) = done.split_at_mut(k * stride);
                 let row = &mut rest[..stride];
-                let old = &mut self.vectors[k * n..(k + 1) * n];
                 let length_before = lengths[k - first];
                 remove(simd, row, &before[first * stride..]);
                 let mut length = norm(simd, row);
@@ -66,14 +67,15 @@ impl WithSimd for Orthonormalize<'_> {
                     remove(simd, row, before);
                     length = norm(simd, row);
                 }
-                if !kept(length, length_before) {
-                    widen(old, row);
+                if length <= noise {
+                    widen(old.instead_of(k, before.chunks_exact(stride)), row);
                     remove(simd, row, before);
                     remove(simd, row, before);
                     length = norm(simd, row);
                 }
-                for (value, vector) in row.iter_mut().zip(old) {
-                    *value /= length.max(f64::MIN_POSITIVE);
+                let vectors = &mut self.vectors[k * n..(k + 1) * n];
+                for (value, vector) in row.iter_mut().zip(vectors) {
+                    *value /= length;
                     *vector = *value as f32;
                 }
             }
@@ -173,8 +175,13 @@ mod tests {
         for n in [1, 3, 8, 19, 64] {
             let mut towards: Vec<f32> = (0..n * n).map(|_| rng.random_range(-1.0..1.0)).collect();
             if n > 2 {
-                // A row that vanishes, for which the old direction stands in.
+                // Rows for which old directions stand in: one that vanishes, and one that is another but for its
+                // length.
                 towards[n..2 * n].fill(0.0);
+                let (first, rest) = towards.split_at_mut(n);
+                for (to, from) in rest[n..].iter_mut().zip(first) {
+                    *to = -0.5 * *from;
+                }
             }
             let entry = |idx: usize| f32::from(u8::from(idx.is_multiple_of(n + 1)));
             let mut one: Vec<f32> = (0..n * n).map(entry).collect();

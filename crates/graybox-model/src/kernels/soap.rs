@@ -42,13 +42,22 @@ impl Soap {
         let [first, second] = matrix.moments;
         let gradient = matrix.gradient;
 
-        observe(self.beta_gram, shape, gradient, right.gram);
-        let mut step = Buffer::take(m * n);
-        transpose(shape, gradient, &mut step);
-        observe(self.beta_gram, [n, m], &step, left.gram);
-
         let mut half = Buffer::take(m * n);
         let mut inner = Buffer::take(m * n);
+        let mut step = Buffer::zeros(m * n);
+        {
+            let bases: [&[f32]; 2] = [left.vectors, right.vectors];
+            inwards(shape, bases, gradient, &mut half, &mut inner);
+            self.adam.step(&mut step, &inner, first, second);
+            outwards(shape, bases, &step, &mut half, &mut inner);
+        }
+        for (parameter, step) in matrix.parameter.iter_mut().zip(inner.iter()) {
+            *parameter = *parameter * self.kept + step;
+        }
+
+        observe(self.beta_gram, shape, gradient, right.gram);
+        transpose(shape, gradient, &mut step);
+        observe(self.beta_gram, [n, m], &step, left.gram);
         if self.turn {
             // The mean gradient moves to the new basis; its square stays, as in the paper.
             let old: [&[f32]; 2] = [left.vectors, right.vectors];
@@ -57,14 +66,6 @@ impl Soap {
             turn(n, right.gram, right.vectors);
             let new: [&[f32]; 2] = [left.vectors, right.vectors];
             inwards(shape, new, &inner, &mut half, first);
-        }
-        let bases: [&[f32]; 2] = [left.vectors, right.vectors];
-        inwards(shape, bases, gradient, &mut half, &mut inner);
-        step.fill(0.0);
-        self.adam.step(&mut step, &inner, first, second);
-        outwards(shape, bases, &step, &mut half, &mut inner);
-        for (parameter, step) in matrix.parameter.iter_mut().zip(inner.iter()) {
-            *parameter = *parameter * self.kept + step;
         }
     }
 }
