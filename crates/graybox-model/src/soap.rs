@@ -34,8 +34,27 @@ pub struct SoapMeans {
 }
 
 impl SoapMeans {
-    /// Before the first step on a matrix like this one.
-    pub fn new(like: &Tensor<2>) -> Self {
+    /// The bases of a first gradient, on which itself no step is taken: in its own basis most of it is zero but for
+    /// rounding, by which nothing can be scaled.
+    ///
+    /// # Shapes
+    /// `gradient`: `[m, n]`, without a gradient of its own
+    pub fn begin(gradient: &Tensor<2>, beta_gram: f32) -> Self {
+        let mut means = Self::new(gradient);
+        let transposed = gradient.clone().transpose();
+        let products = [
+            gradient.clone().matmul(transposed.clone()),
+            transposed.matmul(gradient.clone()),
+        ];
+        for (basis, product) in means.bases.iter_mut().zip(products) {
+            basis.observe(product, beta_gram);
+            basis.turn();
+        }
+        means
+    }
+
+    /// Of a matrix like this one, nothing yet.
+    pub(crate) fn new(like: &Tensor<2>) -> Self {
         let [m, n] = like.dims();
         let device = like.device();
         Self {

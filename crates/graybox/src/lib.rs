@@ -23,6 +23,7 @@ mod learning_rate;
 mod objective;
 mod observe;
 mod optimizer;
+mod penalty;
 mod probe;
 mod problem;
 mod replay;

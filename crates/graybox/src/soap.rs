@@ -21,7 +21,8 @@ const EPSILON: f32 = 1e-8;
 /// Steps between updates of the eigenbasis.
 const EVERY: usize = 10;
 
-/// The optimizer, for one parameter at a time. Matrices get the eigenbasis; vectors get plain Adam.
+/// The optimizer, for one parameter at a time. Matrices get the eigenbasis, for which the first gradient is spent;
+/// vectors get plain Adam.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Soap {
     /// Weight decay of matrices, apart from the gradient as in AdamW: each step shrinks them by `rate · decay`.
@@ -31,7 +32,7 @@ pub struct Soap {
 /// What is remembered of one parameter.
 #[derive(Debug, Clone)]
 pub struct SoapState<const D: usize> {
-    /// Steps taken.
+    /// Steps taken; the first gradient of a matrix makes none.
     time: usize,
     means: Means<D>,
 }
@@ -57,8 +58,9 @@ impl Optimizer for Soap {
         let (time, means) = match state {
             Some(state) => (state.time + 1, state.means),
             None if D == 2 => {
-                let means = SoapMeans::new(&same(gradient.clone()));
-                (1, Means::Matrix(Box::new(means)))
+                let means = SoapMeans::begin(&same(gradient), BETA_GRAM);
+                let means = Means::Matrix(Box::new(means));
+                return (tensor, Some(SoapState { time: 0, means }));
             }
             None => (
                 1,
@@ -78,7 +80,7 @@ impl Optimizer for Soap {
                     adam,
                     beta_gram: BETA_GRAM,
                     decay: rate * self.decay,
-                    turn: time % EVERY == 1,
+                    turn: time.is_multiple_of(EVERY),
                 };
                 let (matrix, means) = step.apply(same(tensor), same(gradient), *means);
                 (same(matrix), Means::Matrix(Box::new(means)))
@@ -208,7 +210,8 @@ mod tests {
         let device = Device::flex();
         let soap = Soap { decay: 0.5 };
         let matrix = Tensor::<2>::ones([2, 2], &device);
-        let (matrix, _) = soap.step(0.1, matrix.clone(), matrix.zeros_like(), None);
+        let (matrix, state) = soap.step(0.1, matrix.clone(), matrix.zeros_like(), None);
+        let (matrix, _) = soap.step(0.1, matrix.clone(), matrix.zeros_like(), state);
         let vector = Tensor::<1>::ones([2], &device);
         let (vector, _) = soap.step(0.1, vector.clone(), vector.zeros_like(), None);
         let found = bridge::download(Tensor::cat(vec![matrix, vector.unsqueeze()], 0));
@@ -227,6 +230,7 @@ mod tests {
         let gradient = Tensor::<2>::from_data([[1.0, -2.0, 0.5], [0.1, 0.2, 0.3]], &device);
         let w = Tensor::<2>::zeros([2, 3], &device);
         let (w, state) = Soap::default().step(0.1, w, gradient.clone(), None);
+        let (w, state) = Soap::default().step(0.1, w, gradient.clone(), state);
         let state = state.unwrap();
         let mut sink = StateSink::default();
         state.state_flatten("p", &mut sink);

@@ -17,7 +17,7 @@ pub struct Part {
 }
 
 /// The parts, in the order they act in a run.
-pub const PARTS: [Part; 12] = [
+pub const PARTS: [Part; 13] = [
     Part {
         name: "survey",
         off: &["anchored.survey=0"],
@@ -64,6 +64,10 @@ pub const PARTS: [Part; 12] = [
     Part {
         name: "closing phase",
         off: &["anchored.closing=0"],
+    },
+    Part {
+        name: "penalty on what is not made out",
+        off: &["anchored.penalty=0"],
     },
     Part {
         name: "calls kept back",

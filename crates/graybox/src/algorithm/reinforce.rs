@@ -55,7 +55,7 @@ impl Default for ReinforceConfig {
     fn default() -> Self {
         Self {
             draws: 2,
-            sigma: 0.3,
+            sigma: 0.4,
             sigma_floor: 0.03,
             sigma_rate: LearningRate {
                 initial: 0.015,

@@ -66,7 +66,7 @@ impl Default for WeightReinforceConfig {
         Self {
             sigma: 0.06,
             learned_sigma: None,
-            baseline: Baseline::RunningMean(0.9),
+            baseline: Baseline::RunningMean(0.95),
             learning_rate: LearningRate {
                 initial: 0.18,
                 floor: 0.0,

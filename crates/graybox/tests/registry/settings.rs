@@ -123,6 +123,7 @@ const ZERO_HAS_A_MEANING: [(&str, &[&str]); 7] = [
             "decay",
             "feasibility",
             "guard",
+            "penalty",
             "ramp",
             "start",
             "survey",

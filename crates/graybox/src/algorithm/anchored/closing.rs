@@ -2,19 +2,31 @@
 //!
 //! The surrogate is fitted once more to all calls and the best policy to the surrogate. Calls kept back for it
 //! decide whether that was an improvement: the same contexts are asked before and after.
+//!
+//! Fitted for so long, a network learns by heart what it cannot make out. The calls kept back, which it does not learn
+//! from, tell by how much: what it is wrong about them more than about other calls is taken for noise, of which the
+//! L2 penalty of its weights is in proportion (the maximum a posteriori under noise of that variance; MacKay, Neural
+//! Computation 4 (1992)). A smooth oracle is fitted as closely as ever.
 
+use std::ops::Range;
+
+use burn::prelude::*;
 use graybox_model::{Policy, Surrogate};
 use serde::{Deserialize, Serialize};
 
 use super::steps::Landscape;
 use super::{Anchored, random_rows};
 use crate::feasibility::Feasibility;
-use crate::{LearningRate, Objective, Probe, RoundReport, StepError, Student};
+use crate::{LearningRate, Objective, Probe, Replayed, RoundReport, StepError, Student};
 
 /// Most calls kept back.
 const GUARD: u64 = 128;
 /// Rows of the surrogate's batch in the closing phase, as a multiple of that before.
 const CLOSING_BATCH: usize = 2;
+/// Steps of the surrogate between two looks at what it has learned by heart.
+const REVIEW: usize = 100;
+/// Known calls that those kept back are compared with, for each of them.
+const COMPARED: usize = 4;
 
 /// Contexts that were asked before the phase.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,13 +103,19 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             self.optimizer.clone(),
             self.population.members[0].student.clone(),
         );
-        self.optimizer = self.problem.optimizer().with_decay(self.decay);
+        self.optimizer = self.problem.optimizer().init();
         let batch = CLOSING_BATCH * self.config.surrogate_batch;
+        let kept_back = self.before.as_ref().map_or(0, |before| before.index.len());
+        let mut penalty = 0.0;
         for step in 0..steps {
             if probe.stopped() {
                 break;
             }
-            self.fit_surrogate(batch, rate.at(share(step)), probe);
+            if step % REVIEW == 0 {
+                penalty = self.penalty(kept_back, probe);
+            }
+            let rate = rate.at(share(step));
+            self.fit_surrogate_but(kept_back, penalty, batch, rate, probe);
         }
         let surrogate = self.surrogate.valid();
         let log_odds = self.feasibility.as_ref().map(Feasibility::log_odds);
@@ -152,6 +170,31 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         Ok(Some(losses.sum::<f64>() / index.len() as f64))
     }
 
+    /// What the weights have to pay for knowing the newest calls, which the surrogate does not learn from, less well
+    /// than those before. Nothing without any.
+    fn penalty(&self, newest: usize, probe: &Probe<'_>) -> f64 {
+        let len = self.replay.len();
+        let oldest = self.replay.recalled() + self.forgotten;
+        let first = len.saturating_sub((1 + COMPARED) * newest).max(oldest);
+        if newest == 0 || first >= len - newest || self.config.penalty == 0.0 {
+            return 0.0;
+        }
+        let surrogate = self.surrogate.valid();
+        let error = |calls: Range<usize>| {
+            let index: Vec<usize> = calls.collect();
+            self.mismatch(&surrogate, self.replay.select(probe.upload_index(&index)))
+        };
+        let [unknown, known] = probe.read([error(len - newest..len), error(first..len - newest)]);
+        self.config.penalty * (unknown - known).max(0.0) / len as f64
+    }
+
+    /// Mean square of a surrogate's error on the calls of these that were answered.
+    fn mismatch(&self, surrogate: &S, rows: Replayed) -> Tensor<1> {
+        let y_hat = surrogate.forward(rows.x, rows.u);
+        let mismatch = self.error.rows(y_hat, rows.y) * rows.answered.clone();
+        mismatch.sum() / rows.answered.sum().clamp_min(1.0)
+    }
+
     /// Mean losses that the surrogate predicts for a policy on all training rows, and its own error on all
     /// calls.
     fn predicted(&self, policy: &P, probe: &Probe<'_>) -> [f64; 2] {
@@ -162,9 +205,6 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
         let remembered = 0..self.replay.len() - self.forgotten;
         let index: Vec<usize> = remembered.map(|nth| self.remembered(nth)).collect();
         let rows = self.replay.select(probe.upload_index(&index));
-        let y_hat = surrogate.forward(rows.x, rows.u);
-        let mismatch = self.error.rows(y_hat, rows.y) * rows.answered.clone();
-        let answered = rows.answered.sum().clamp_min(1.0);
-        probe.read([fit.mean(), mismatch.sum() / answered])
+        probe.read([fit.mean(), self.mismatch(&surrogate, rows)])
     }
 }

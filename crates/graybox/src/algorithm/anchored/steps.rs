@@ -9,7 +9,7 @@ use rand::RngExt;
 use super::start::FLOOR;
 use super::{Anchored, random_rows};
 use crate::feasibility::{self, Feasibility};
-use crate::{LearningRate, Objective, Probe, Replayed, anchor, trust_region};
+use crate::{LearningRate, Objective, Probe, Replayed, anchor, penalty, trust_region};
 
 /// Share of the measured rows, the newest, that policies are anchored at.
 const NEWEST: f64 = 0.3;
@@ -59,7 +59,19 @@ impl Lesson {
 impl<P: Policy, S: Surrogate> Anchored<P, S> {
     /// One step of the surrogate on the mismatch, on rows of any age.
     pub(super) fn fit_surrogate(&mut self, n: usize, rate: f64, probe: &mut Probe<'_>) {
-        let index = random_rows(probe, n, self.replay.len() - self.forgotten);
+        self.fit_surrogate_but(0, 0.0, n, rate, probe);
+    }
+
+    /// The same without the newest calls, and with an L2 penalty.
+    pub(super) fn fit_surrogate_but(
+        &mut self,
+        newest: usize,
+        weight: f64,
+        n: usize,
+        rate: f64,
+        probe: &mut Probe<'_>,
+    ) {
+        let index = random_rows(probe, n, self.replay.len() - self.forgotten - newest);
         let index: Vec<usize> = index.into_iter().map(|nth| self.remembered(nth)).collect();
         let rows = self.replay.select(probe.upload_index(&index));
         let mismatch = Term {
@@ -72,6 +84,9 @@ impl<P: Policy, S: Surrogate> Anchored<P, S> {
             self.error.total_gradient(y_hat, &[mismatch]),
             &mut gradients,
         );
+        if weight > 0.0 {
+            penalty::add_gradient(&self.surrogate.valid(), weight, &mut gradients);
+        }
         // Moved out, so that nobody else holds the weights and they change in place.
         let surrogate = std::mem::replace(&mut self.surrogate, self.untaught.clone());
         self.surrogate = self.optimizer.step(rate, surrogate, gradients);

@@ -239,6 +239,33 @@ fn a_closing_phase_that_does_not_help_is_undone() {
 }
 
 #[test]
+fn what_cannot_be_made_out_is_not_learned_by_heart() {
+    // Noise for all that so few calls tell.
+    let rough = |x: &[f64], u: &[f64]| [parabola(x, u)[0] + 0.3 * (1e4 * (x[0] + u[0])).sin()];
+    let error = |penalty: f64, seed: u64| {
+        let config = AnchoredConfig {
+            penalty,
+            surrogate: MlpConfig::new([48, 48]),
+            steps_per_call: Some(30.0),
+            population: 1,
+            constant: 0,
+            ..small()
+        };
+        let oracle = FnOracle::new(Dims::new(1, 1, 1), rough);
+        let mut trainer = trainer(config, 100, seed, oracle);
+        run(&mut trainer);
+        let x = trainer.problem().data().x().clone();
+        let u = trainer.policy().forward(x.clone());
+        let predicted = trainer.surrogate().unwrap().predict(x.clone(), u.clone());
+        let smooth = u * 2.0 + x.clone() * x;
+        bridge::read([(predicted - smooth).powf_scalar(2.0).mean()])[0]
+    };
+    let all = |penalty: f64| (1..=3).map(|seed| error(penalty, seed)).sum::<f64>();
+    let (with, without) = (all(AnchoredConfig::default().penalty), all(0.0));
+    assert!(with < 0.7 * without, "{with} {without}");
+}
+
+#[test]
 fn a_run_stopped_in_its_closing_phase_goes_on_there_and_pays_for_nothing_twice() {
     // 90 calls for rounds, 5 before and 5 after the closing phase.
     let mut whole = trainer(thorough(), 100, 1, counting(&Arc::default(), u64::MAX));
