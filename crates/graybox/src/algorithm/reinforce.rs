@@ -305,6 +305,7 @@ mod tests {
         let mut line = Line::squared(1);
         line.set_weights(line.optimum());
         let config = ReinforceConfig {
+            sigma: 0.3,
             sigma_rate: LearningRate::constant(0.02),
             ..ReinforceConfig::default()
         };
