@@ -3,7 +3,7 @@
 //! flex has fused kernels and every other device composed operations, so this is also where whole runs of the
 //! two paths are compared. Rounding differs in the seventh digit and training amplifies it; the runs are short
 //! enough to stay close with Adam. SOAP turns to the eigenvectors of the gradients so far, and what a few gradients
-//! have in common but for their rounding decides some of those, so that its runs part sooner: by up to 5 % here.
+//! have in common but for their rounding decides some of those, so that its runs part sooner: by up to 12 % here.
 //! A graphics device may be one in software; without any driver it is passed over, and said so. Mesa 22.3's Vulkan in
 //! software crashes on the shaders burn compiles for it; with
 //! `VK_ICD_FILENAMES=/nonexistent` wgpu takes OpenGL instead.
