@@ -64,15 +64,16 @@ pub struct AnchoredConfig {
     pub ensemble: usize,
     /// The surrogate's learning rate at the start.
     pub learning_rate: f64,
-    /// The surrogate's weight decay before the closing phase, with SOAP, where calls are few: of the functions that fit them the plainer
-    /// one is the better guess of what lies between. Beyond 100 calls for each context and action it falls as
-    /// the square of their number, since it biases the fit.
+    /// The surrogate's weight decay before the closing phase, with SOAP, where calls are few: of the functions that
+    /// fit them the plainer one is the better guess of what lies between. Beyond 100 calls for each context and action
+    /// it falls as the square of their number, since it biases the fit.
     pub decay: f64,
     /// Steps of the closing phase for each network, as a share of the inner steps before it; 0 for no such
     /// phase.
     pub closing: f64,
     /// L2 penalty of the surrogate's weights in that phase, in units of the mean square by which it is more wrong about
-    /// the calls kept back than about others, over the number of all calls; 0 for none.
+    /// the calls kept back than about others, over the number of all calls; 0 for none. Without calls kept back there
+    /// is none either.
     pub penalty: f64,
     /// Share of the budget that is kept back to compare the policies before and after the closing phase,
     /// 128 calls at most.
